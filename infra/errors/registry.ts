@@ -1,0 +1,50 @@
+/**
+ * Every error a person can meet. The key *is* the i18next key in `locales/<code>/errors.json`;
+ * tests check that each has a text in every language and a test that provokes it.
+ *
+ * `audience`: `user` is shown in Discord (ephemeral), `operator` in the terminal and the log.
+ */
+export interface ErrorEntry {
+  readonly audience: "user" | "operator";
+  /** The same call may succeed later without a change. */
+  readonly retryable: boolean;
+  /** Wrong words on the command line: exit code 2. */
+  readonly usage?: true;
+}
+
+export const errorRegistry = {
+  // Discord users
+  MESSAGE_EMPTY: { audience: "user", retryable: false },
+  MESSAGE_TOO_LONG: { audience: "user", retryable: false },
+  MAILBOX_FULL: { audience: "user", retryable: true },
+  BUSY_TRY_LATER: { audience: "user", retryable: true },
+  TURN_FAILED: { audience: "user", retryable: true },
+  TURN_NOT_FINITE: { audience: "user", retryable: true },
+  NOT_YOUR_BUTTON: { audience: "user", retryable: false },
+  BUTTON_EXPIRED: { audience: "user", retryable: false },
+  // Redis
+  REDIS_UNAVAILABLE: { audience: "operator", retryable: true },
+  REDIS_NOT_FOUND: { audience: "operator", retryable: false },
+  REDIS_UNSAFE: { audience: "operator", retryable: false },
+  RECORD_CORRUPT: { audience: "operator", retryable: false },
+  // models
+  MODEL_NOT_FOUND: { audience: "operator", retryable: false },
+  MODEL_BROKEN: { audience: "operator", retryable: false },
+  MODEL_VERSION: { audience: "operator", retryable: false },
+  VOCABULARY_MISSING: { audience: "operator", retryable: false },
+  VOCABULARY_BROKEN: { audience: "operator", retryable: false },
+  TOKEN_OUT_OF_RANGE: { audience: "operator", retryable: false, usage: true },
+  BACKEND_UNAVAILABLE: { audience: "operator", retryable: false },
+  // Discord, operator side
+  DISCORD_TOKEN_INVALID: { audience: "operator", retryable: false },
+  DISCORD_INTENT_MISSING: { audience: "operator", retryable: false },
+  DISCORD_UNREACHABLE: { audience: "operator", retryable: true },
+  // the command line and set-up
+  CONFIG_INVALID: { audience: "operator", retryable: false, usage: true },
+  PORT_IN_USE: { audience: "operator", retryable: false },
+  USAGE: { audience: "operator", retryable: false, usage: true },
+  WORKER_MISSING: { audience: "operator", retryable: true },
+  INTERNAL: { audience: "operator", retryable: false },
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof errorRegistry;
