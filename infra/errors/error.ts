@@ -2,7 +2,7 @@
  * One error type for everything that can go wrong in operation. Its code is the locale key under
  * `errors.json`, so no prose lives in code; `detail` is for logs and the terminal, never for Discord.
  */
-import { type ErrorCode, errorRegistry } from "./registry.ts";
+import { type ErrorCode, type ErrorEntry, errorRegistry } from "./registry.ts";
 
 export class EyrieError extends Error {
   readonly code: ErrorCode;
@@ -23,6 +23,7 @@ export class EyrieError extends Error {
 
   /** Process exit code: 2 for bad usage, 1 for everything else. */
   get exitCode(): 1 | 2 {
-    return errorRegistry[this.code].usage === true ? 2 : 1;
+    const entry: ErrorEntry = errorRegistry[this.code];
+    return entry.usage === true ? 2 : 1;
   }
 }
