@@ -123,18 +123,15 @@ export const replyEnd = "\n\n";
  * replaced, trimmed. Never throws; may return the empty string.
  */
 export function normaliseText(raw: string): string {
-  return (
-    raw
-      .toWellFormed()
-      .normalize("NFC")
-      .replace(/\r\n?/g, "\n")
-      // oxlint-disable-next-line no-control-regex -- these are exactly what must not pass
-      .replace(
-        /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g,
-        "",
-      )
-      .replace(/[\t ]+\n/g, "\n")
-      .replace(/\n(?:\s*\n)+/g, "\n")
-      .trim()
-  );
+  return raw
+    .toWellFormed()
+    .normalize("NFC")
+    .replace(/\r\n?/g, "\n")
+    .replace(
+      /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g,
+      "",
+    )
+    .replace(/[\t ]+\n/g, "\n")
+    .replace(/\n(?:\s*\n)+/g, "\n")
+    .trim();
 }
