@@ -1,8 +1,10 @@
 /**
  * The numeric contract: what every backend (reference, onnx, cpu, cuda) promises.
  *
- * A backend owns the weights and `slots` live states. It is synchronous and single-threaded: only
- * `apps/worker/engine` puts it on a thread. It knows no conversation, text or clock.
+ * A backend owns the weights and `slots` live states, and belongs to one thread: only
+ * `apps/worker/engine` puts it on a thread of its own. It knows no conversation, text or clock.
+ * States are read and written synchronously; a step is a promise, because onnxruntime-node offers
+ * no synchronous run. One step at a time: until its promise settles, no other method may be called.
  *
  * Promises, checked for every backend by one suite (`test/contract/backend.suite.ts`):
  * - a row's logits and state are bit-equal whether it runs alone or with any batch mates;
@@ -94,8 +96,11 @@ export interface Backend {
   writeState(slot: SlotIndex, state: CanonicalState | null): void;
   /** A fresh copy, owned by the caller. */
   readState(slot: SlotIndex): CanonicalState;
-  /** One forward pass over all rows. Throws only on programmer errors (bad slot, bad token id). */
-  step(plan: Plan): RowResult[];
+  /**
+   * One forward pass over all rows; results in the order of `plan.rows`. Rejects only on programmer
+   * errors (bad slot, bad token id, another step still running), and then no state has changed.
+   */
+  step(plan: Plan): Promise<RowResult[]>;
   close(): void;
 }
 
