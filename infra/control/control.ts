@@ -1,0 +1,59 @@
+/**
+ * Orders to a running turn. For now there is one: stop, which ends the reply with what it has.
+ *
+ * A stop is both a key (so that a worker that claims the turn later sees it) and a message (so that
+ * the worker that runs it now sees it at once).
+ */
+import type { Redis } from "ioredis";
+import { controlChannel, conversationKeys } from "#infra/redis/keys.ts";
+import type { ConversationId, TurnId } from "#infra/turn/index.ts";
+
+const stopKeptSeconds = 15 * 60;
+
+export async function requestStop(
+  truth: Redis,
+  conversation: ConversationId,
+  turn: TurnId,
+): Promise<void> {
+  await truth.set(conversationKeys(conversation).stop(turn), "1", "EX", stopKeptSeconds);
+  await truth.publish(controlChannel(conversation), turn);
+}
+
+export async function isStopRequested(
+  truth: Redis,
+  conversation: ConversationId,
+  turn: TurnId,
+): Promise<boolean> {
+  return (await truth.exists(conversationKeys(conversation).stop(turn))) === 1;
+}
+
+/** One subscribing connection that tells running turns to stop. */
+export class StopListener {
+  readonly #connection: Redis;
+  readonly #listeners = new Map<string, (turn: string) => void>();
+
+  /** `connection` must be used for nothing else. */
+  constructor(connection: Redis) {
+    this.#connection = connection;
+    connection.on("message", (channel: string, turn: string) => {
+      this.#listeners.get(channel)?.(turn);
+    });
+  }
+
+  /** Calls `stop` when a stop of `turn` is asked for, until the returned function is called. */
+  async listen(
+    conversation: ConversationId,
+    turn: TurnId,
+    stop: () => void,
+  ): Promise<() => Promise<void>> {
+    const channel = controlChannel(conversation);
+    this.#listeners.set(channel, (id) => {
+      if (id === turn) stop();
+    });
+    await this.#connection.subscribe(channel);
+    return async () => {
+      this.#listeners.delete(channel);
+      await this.#connection.unsubscribe(channel);
+    };
+  }
+}

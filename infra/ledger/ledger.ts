@@ -1,0 +1,223 @@
+/**
+ * The ledger: committed turns, their token log, and the outbox of replies still to be shown.
+ *
+ * Promises: a turn commits once; its state, its record and its leaving the mailbox are one atom; a
+ * record stays until it is delivered and 30 days longer. What a user finally sees is read here.
+ */
+import { EyrieError } from "#infra/errors/error.ts";
+import { bucketCount, bucketKeys, conversationKeys, outboxMember } from "#infra/redis/keys.ts";
+import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
+import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
+import {
+  type ConversationId,
+  conversationId,
+  type ReplyRecord,
+  type TurnKey,
+  turnId,
+} from "#infra/turn/index.ts";
+import {
+  decodeLog,
+  encodeBlock,
+  formatLogHead,
+  type LogBlock,
+  type LogHead,
+  parseLogHead,
+  advance,
+} from "./tokenlog.ts";
+
+/** How long a reply record outlives its delivery. */
+export const recordKeptSeconds = 30 * 24 * 3600;
+
+/** What a commit proves itself with; a mailbox claim has it all. */
+export interface CommitClaim {
+  readonly conversation: ConversationId;
+  readonly lease: string;
+}
+
+export type CommitOutcome =
+  | { readonly kind: "committed"; readonly waiting: number; readonly logHead: LogHead }
+  /** Somebody (perhaps we, unheard) committed this turn before: its record stands. */
+  | { readonly kind: "already-committed" }
+  /** The lease ran out or the turn is not the head any more: drop all work on it. */
+  | { readonly kind: "lease-lost" }
+  /** The log moved under us (reset): restore again and answer afresh. */
+  | { readonly kind: "log-moved" };
+
+export interface OutboxEntry {
+  readonly conversation: ConversationId;
+  readonly key: TurnKey;
+  readonly committedAtMs: number;
+}
+
+export interface ConversationSummary {
+  readonly logHead: LogHead;
+  readonly blocks: number;
+  readonly waiting: number;
+  readonly fence: number;
+  readonly turns: number;
+}
+
+export class Ledger {
+  readonly #truth: ScriptedRedis;
+
+  constructor(truth: ScriptedRedis) {
+    this.#truth = truth;
+  }
+
+  /** One atom: token block, reply record, mailbox, outbox. `tokens` is empty for a failed turn. */
+  async commit(
+    claim: CommitClaim,
+    record: ReplyRecord,
+    work: { readonly startedFrom: LogHead; readonly tokens: readonly number[] },
+  ): Promise<CommitOutcome> {
+    const keys = conversationKeys(claim.conversation);
+    const key = { turn: record.turn, attempt: record.attempt };
+    const logHead = advance(work.startedFrom, work.tokens);
+    const result = await this.#truth.commitTurn(
+      keys.lease,
+      keys.meta,
+      keys.mailbox,
+      keys.log,
+      keys.reply(key),
+      keys.outbox,
+      keys.dirty,
+      claim.lease,
+      record.turn,
+      record.attempt,
+      formatLogHead(work.startedFrom),
+      work.tokens.length === 0 ? "" : encodeBlock(work.startedFrom, work.tokens),
+      formatLogHead(logHead),
+      encodeRecord(record),
+      claim.conversation,
+      record.origin.kind === "cli" ? recordKeptSeconds : 0,
+    );
+    switch (result) {
+      case refusal.alreadyCommitted:
+        return { kind: "already-committed" };
+      case refusal.leaseLost:
+      case refusal.notTheHead:
+        return { kind: "lease-lost" };
+      case refusal.logMoved:
+        return { kind: "log-moved" };
+      default:
+        return { kind: "committed", waiting: result, logHead };
+    }
+  }
+
+  async reply(conversation: ConversationId, key: TurnKey): Promise<ReplyRecord | null> {
+    const record = await this.#truth.get(conversationKeys(conversation).reply(key));
+    return record === null ? null : decodeRecord<ReplyRecord>(record, "reply record");
+  }
+
+  async logHead(conversation: ConversationId): Promise<LogHead> {
+    const head = await this.#truth.hget(conversationKeys(conversation).meta, "logHead");
+    return parseLogHead(head ?? "0:0:0");
+  }
+
+  /** The kept blocks, oldest first, checked to lead to `head` without a gap. */
+  async log(conversation: ConversationId, head: LogHead): Promise<LogBlock[]> {
+    const blocks = await this.#truth.lrangeBuffer(conversationKeys(conversation).log, 0, -1);
+    return decodeLog(blocks, head);
+  }
+
+  /** Drops the oldest `blocks`, which every kept snapshot contains. False when refused. */
+  async trim(
+    claim: CommitClaim,
+    start: { readonly from: string; readonly to: LogHead },
+    blocks: number,
+  ): Promise<boolean> {
+    const keys = conversationKeys(claim.conversation);
+    const left = await this.#truth.trimLog(
+      keys.lease,
+      keys.meta,
+      keys.log,
+      claim.lease,
+      start.from,
+      blocks,
+      `${start.to.tokens}:${start.to.crc}`,
+    );
+    return left >= 0;
+  }
+
+  /** Forgets the conversation's state; returns how many tokens it held. */
+  async reset(conversation: ConversationId): Promise<number> {
+    const keys = conversationKeys(conversation);
+    return this.#truth.resetConversation(keys.meta, keys.log);
+  }
+
+  async summary(conversation: ConversationId): Promise<ConversationSummary> {
+    const keys = conversationKeys(conversation);
+    const [meta, blocks, waiting] = await Promise.all([
+      this.#truth.hgetall(keys.meta),
+      this.#truth.llen(keys.log),
+      this.#truth.llen(keys.mailbox),
+    ]);
+    return {
+      logHead: parseLogHead(meta["logHead"] ?? "0:0:0"),
+      blocks,
+      waiting,
+      fence: Number(meta["fence"] ?? 0),
+      turns: Number(meta["committedSeq"] ?? 0),
+    };
+  }
+
+  /** Replies committed but not marked delivered, oldest first within a bucket. */
+  async outbox(): Promise<OutboxEntry[]> {
+    const pipeline = this.#truth.pipeline();
+    for (let bucket = 0; bucket < bucketCount; bucket++) {
+      pipeline.zrange(bucketKeys(bucket).outbox, "0", "-1", "WITHSCORES");
+    }
+    const replies = (await pipeline.exec()) ?? [];
+    return replies.flatMap(([error, members]) => {
+      if (error !== null) throw error;
+      return parseOutbox(members as string[]);
+    });
+  }
+
+  /** Notes that part `part` of a reply is Discord message `messageId`; the first note wins. */
+  async notePart(
+    conversation: ConversationId,
+    key: TurnKey,
+    part: { readonly index: number; readonly messageId: string },
+  ): Promise<void> {
+    const delivery = conversationKeys(conversation).delivery(key);
+    await this.#truth
+      .multi()
+      .hsetnx(delivery, String(part.index), part.messageId)
+      .expire(delivery, recordKeptSeconds)
+      .exec();
+  }
+
+  /** Discord message ids of a reply's parts, in order. */
+  async parts(conversation: ConversationId, key: TurnKey): Promise<string[]> {
+    const parts = await this.#truth.hgetall(conversationKeys(conversation).delivery(key));
+    return Object.entries(parts)
+      .sort(([a], [b]) => Number(a) - Number(b))
+      .map(([, messageId]) => messageId);
+  }
+
+  async markDelivered(conversation: ConversationId, key: TurnKey): Promise<void> {
+    const keys = conversationKeys(conversation);
+    await this.#truth.markDelivered(
+      keys.reply(key),
+      keys.delivery(key),
+      keys.outbox,
+      outboxMember(conversation, key),
+      recordKeptSeconds,
+    );
+  }
+}
+
+function parseOutbox(members: readonly string[]): OutboxEntry[] {
+  const entries: OutboxEntry[] = [];
+  for (let index = 0; index + 1 < members.length; index += 2) {
+    const match = /^(\S+) (\d+) (\d+)$/.exec(members[index] ?? "");
+    if (match === null) throw new EyrieError("RECORD_CORRUPT", { what: "outbox", reason: "entry" });
+    entries.push({
+      conversation: conversationId(match[1] ?? ""),
+      key: { turn: turnId(match[2] ?? ""), attempt: Number(match[3]) },
+      committedAtMs: Number(members[index + 1]),
+    });
+  }
+  return entries;
+}

@@ -1,0 +1,72 @@
+/**
+ * Token hints of unfinished turns, worker → whoever shows them, over pub/sub on the state Redis.
+ *
+ * Lossy on purpose: a frame may be lost, repeated or late, and nothing but smoothness depends on
+ * it. The end of a reply is always read from the ledger.
+ */
+import type { Redis } from "ioredis";
+import { liveChannel } from "#infra/redis/keys.ts";
+import type { ConversationId, LiveFrame } from "#infra/turn/index.ts";
+
+/** A frame's text at most; longer replies send the part that changed. */
+export const frameCharactersMax = 2_000;
+
+export class LivePublisher {
+  readonly #state: Redis;
+
+  constructor(state: Redis) {
+    this.#state = state;
+  }
+
+  async publish(conversation: ConversationId, frame: LiveFrame): Promise<void> {
+    await this.#state.publish(liveChannel(conversation), JSON.stringify(frame));
+  }
+}
+
+export type FrameListener = (frame: LiveFrame) => void;
+
+/** One subscribing connection, many conversations. */
+export class LiveSubscriber {
+  readonly #connection: Redis;
+  readonly #listeners = new Map<string, Set<FrameListener>>();
+
+  /** `connection` must be used for nothing else: it enters subscriber mode. */
+  constructor(connection: Redis) {
+    this.#connection = connection;
+    connection.on("message", (channel: string, message: string) => {
+      const listeners = this.#listeners.get(channel);
+      if (listeners === undefined) return;
+      const frame = parseFrame(message);
+      if (frame !== null) for (const listener of listeners) listener(frame);
+    });
+  }
+
+  /** Frames of one conversation until the returned function is called. */
+  async subscribe(
+    conversation: ConversationId,
+    listener: FrameListener,
+  ): Promise<() => Promise<void>> {
+    const channel = liveChannel(conversation);
+    const listeners = this.#listeners.get(channel) ?? new Set();
+    listeners.add(listener);
+    if (listeners.size === 1) {
+      this.#listeners.set(channel, listeners);
+      await this.#connection.subscribe(channel);
+    }
+    return async () => {
+      listeners.delete(listener);
+      if (listeners.size > 0) return;
+      this.#listeners.delete(channel);
+      await this.#connection.unsubscribe(channel);
+    };
+  }
+}
+
+/** A hint that cannot be read is a hint lost. */
+function parseFrame(message: string): LiveFrame | null {
+  try {
+    return JSON.parse(message) as LiveFrame;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * The FIFO of turns waiting in one conversation, and the right to work on its head.
+ *
+ * Promises: a turn id enters a conversation once, however often its event is delivered; turns are
+ * numbered without gaps; at most one lease is valid at a time, and a later one has a larger fence.
+ * A crash after `append` and before the wake is repaired by the sweeper.
+ */
+import { randomBytes } from "node:crypto";
+import { EyrieError } from "#infra/errors/error.ts";
+import { conversationKeys } from "#infra/redis/keys.ts";
+import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
+import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
+import type { ConversationId, Turn } from "#infra/turn/index.ts";
+
+/** Turns waiting in one conversation; the newest is refused beyond it. */
+export const mailboxLengthMax = 16;
+/** How long a turn id is remembered, far beyond any redelivery by Discord. */
+export const knownSeconds = 72 * 3600;
+/** A lease that is not renewed ends after this; renewal runs at a third of it. */
+export const leaseMs = 3_000;
+
+export type Appended =
+  | { readonly kind: "appended"; readonly seq: number; readonly waiting: number }
+  | { readonly kind: "known" }
+  | { readonly kind: "full" };
+
+/** The right to work on a conversation, as given by {@link Mailbox.claim}. */
+export interface Claim {
+  readonly conversation: ConversationId;
+  /** `<fence>:<random>`; what every later write proves itself with. */
+  readonly lease: string;
+  readonly fence: number;
+  readonly head: Turn;
+  readonly seq: number;
+  /** `<epoch>:<tokens>:<crc>` of the token log. */
+  readonly logHead: string;
+  /** `<tokens>:<crc>` where the kept part of the token log begins. */
+  readonly logStart: string;
+  /** Times this head has been claimed without being committed, this claim included. */
+  readonly claims: number;
+  /** Worker that held the conversation before; '' if none. */
+  readonly previousWorker: string;
+}
+
+export type ClaimOutcome =
+  | { readonly kind: "claimed"; readonly claim: Claim }
+  | { readonly kind: "leased"; readonly msLeft: number }
+  | { readonly kind: "empty" };
+
+export class Mailbox {
+  readonly #truth: ScriptedRedis;
+
+  constructor(truth: ScriptedRedis) {
+    this.#truth = truth;
+  }
+
+  async append(turn: Turn): Promise<Appended> {
+    const keys = conversationKeys(turn.conversation);
+    const [seq, waiting] = await this.#truth.appendTurn(
+      keys.mailbox,
+      keys.meta,
+      keys.known(turn.id),
+      keys.dirty,
+      turn.id,
+      turn.attempt,
+      encodeRecord(turn),
+      turn.conversation,
+      turn.model,
+      mailboxLengthMax,
+      knownSeconds,
+    );
+    if (seq === refusal.mailboxFull) return { kind: "full" };
+    return seq === 0 ? { kind: "known" } : { kind: "appended", seq, waiting };
+  }
+
+  async claim(conversation: ConversationId, worker: string): Promise<ClaimOutcome> {
+    const keys = conversationKeys(conversation);
+    const random = randomBytes(16).toString("hex");
+    const reply = await this.#truth.claimConversation(
+      keys.lease,
+      keys.meta,
+      keys.mailbox,
+      random,
+      leaseMs,
+      worker,
+    );
+    if (reply.length === 1) return { kind: "empty" };
+    if (reply.length === 2) return { kind: "leased", msLeft: reply[1] };
+    const [fence, entry, logHead, logStart, claims, previousWorker] = reply;
+    const { seq, turn } = parseEntry(entry);
+    const lease = `${fence}:${random}`;
+    return {
+      kind: "claimed",
+      claim: {
+        conversation,
+        lease,
+        fence,
+        head: turn,
+        seq,
+        logHead,
+        logStart,
+        claims,
+        previousWorker,
+      },
+    };
+  }
+
+  /** False when the lease is no longer ours: stop working on the conversation at once. */
+  async renew(claim: Claim): Promise<boolean> {
+    const keys = conversationKeys(claim.conversation);
+    return (await this.#truth.renewLease(keys.lease, claim.lease, leaseMs)) === 1;
+  }
+
+  /**
+   * Gives the conversation back. `forgive` when the head was not at fault (drain, reset), so that
+   * it is not taken for a turn that crashes workers. Returns the mail left, or null if not ours.
+   */
+  async release(claim: Claim, options: { forgive: boolean }): Promise<number | null> {
+    const keys = conversationKeys(claim.conversation);
+    const left = await this.#truth.releaseLease(
+      keys.lease,
+      keys.mailbox,
+      keys.meta,
+      claim.lease,
+      options.forgive ? "forgive" : "",
+    );
+    return left === refusal.leaseLost ? null : left;
+  }
+
+  /** Turns waiting, oldest first. */
+  async waiting(conversation: ConversationId): Promise<Turn[]> {
+    const entries = await this.#truth.lrange(conversationKeys(conversation).mailbox, 0, -1);
+    return entries.map((entry) => parseEntry(entry).turn);
+  }
+}
+
+function parseEntry(entry: string): { seq: number; turn: Turn } {
+  const match = /^(\d+) (\d+) (\d+) /.exec(entry);
+  if (match === null) throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "entry" });
+  const turn = decodeRecord<Turn>(entry.slice(match[0].length), "mailbox");
+  if (turn.id !== match[2] || turn.attempt !== Number(match[3])) {
+    throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "identity" });
+  }
+  return { seq: Number(match[1]), turn };
+}

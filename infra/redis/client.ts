@@ -1,0 +1,74 @@
+/**
+ * Connections to the two Redis roles.
+ *
+ * `truth` holds what must not be lost (mailbox, lease, log, ledger, queues); `state` holds what can
+ * be recomputed or missed (snapshots, live). Commands wait for a connection instead of failing, so
+ * a restart of Redis is a pause; the first connection, however, must succeed within `connectMsMax`
+ * or the caller gets REDIS_UNAVAILABLE.
+ */
+import { Redis, type RedisOptions } from "ioredis";
+import { EyrieError } from "#infra/errors/error.ts";
+import { defineScripts, type ScriptedRedis } from "./scripts.ts";
+
+const connectMsMax = 5_000;
+const reconnectMsMax = 1_000;
+
+const baseOptions = {
+  lazyConnect: true,
+  // BullMQ's blocking connections demand it, and a turn must survive a restart of Redis.
+  maxRetriesPerRequest: null,
+  enableReadyCheck: true,
+  keepAlive: 5_000,
+  retryStrategy: (tries: number) => Math.min(50 * tries, reconnectMsMax),
+} satisfies RedisOptions;
+
+/** `redis://…`, `rediss://…`, or `unix:<path>` for a socket. */
+function createClient(url: string): Redis {
+  const socket = /^unix:(?:\/\/)?(\/.*)$/.exec(url)?.[1];
+  return socket === undefined
+    ? new Redis(url, baseOptions)
+    : new Redis({ ...baseOptions, path: socket });
+}
+
+/** A connected client with our scripts defined. The caller closes it with `quit()`. */
+export async function connectRedis(url: string): Promise<ScriptedRedis> {
+  const client = createClient(url);
+  let lastError: unknown;
+  client.on("error", (error) => {
+    // ioredis reconnects by itself; the last reason is kept for the message below.
+    lastError = error;
+  });
+  const timeout = AbortSignal.timeout(connectMsMax);
+  const refused = new Promise<never>((_, reject) => {
+    timeout.addEventListener("abort", () => reject(new Error("timed out")), { once: true });
+  });
+  try {
+    await Promise.race([client.connect(), refused]);
+  } catch (error) {
+    client.disconnect();
+    throw new EyrieError(
+      "REDIS_UNAVAILABLE",
+      { url: withoutPassword(url), reason: reasonOf(lastError ?? error) },
+      { cause: error },
+    );
+  }
+  return defineScripts(client);
+}
+
+/** Another connection with the same address, for subscriptions and blocking reads. */
+export async function duplicateRedis(client: Redis): Promise<Redis> {
+  const copy = client.duplicate();
+  copy.on("error", () => {
+    // Reconnects by itself, as the client it was copied from.
+  });
+  await copy.connect();
+  return copy;
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+export function withoutPassword(url: string): string {
+  return url.replace(/\/\/[^@/]*@/, "//***@");
+}

@@ -1,0 +1,94 @@
+/**
+ * Every key name, built here and nowhere else.
+ *
+ * Truth keys of a conversation share the hash tag of its bucket, so one script may touch them all
+ * on a cluster. State keys are tagged by conversation: they are only ever touched one at a time.
+ */
+import { crc32 } from "node:zlib";
+import type { ConversationId, TurnId, TurnKey } from "#infra/turn/index.ts";
+
+/** Part of every truth key: changing it needs a migration. */
+export const bucketCount = 64;
+
+export function bucketOf(conversation: ConversationId): number {
+  return crc32(conversation) % bucketCount;
+}
+
+export interface BucketKeys {
+  /** zset: conversation → time of its last append, for the sweeper. */
+  readonly dirty: string;
+  /** zset: {@link outboxMember} → time of its commit. */
+  readonly outbox: string;
+}
+
+export function bucketKeys(bucket: number): BucketKeys {
+  return { dirty: `eyrie:{${bucket}}:dirty`, outbox: `eyrie:{${bucket}}:outbox` };
+}
+
+export interface ConversationKeys extends BucketKeys {
+  readonly meta: string;
+  readonly lease: string;
+  readonly mailbox: string;
+  readonly log: string;
+  known(turn: TurnId): string;
+  reply(key: TurnKey): string;
+  delivery(key: TurnKey): string;
+  stop(turn: TurnId): string;
+}
+
+export function conversationKeys(conversation: ConversationId): ConversationKeys {
+  const bucket = bucketOf(conversation);
+  const prefix = `eyrie:{${bucket}}:${conversation}`;
+  return {
+    ...bucketKeys(bucket),
+    meta: `${prefix}:meta`,
+    lease: `${prefix}:lease`,
+    mailbox: `${prefix}:mailbox`,
+    log: `${prefix}:log`,
+    known: (turn) => `${prefix}:known:${turn}`,
+    reply: (key) => `${prefix}:reply:${key.turn}:${key.attempt}`,
+    delivery: (key) => `${prefix}:delivery:${key.turn}:${key.attempt}`,
+    stop: (turn) => `${prefix}:stop:${turn}`,
+  };
+}
+
+export function outboxMember(conversation: ConversationId, key: TurnKey): string {
+  return `${conversation} ${key.turn} ${key.attempt}`;
+}
+
+/** Truth, one per platform: live workers by model, expiring by score. */
+export function workersKey(model: string): string {
+  return `eyrie:workers:${model}`;
+}
+
+/** Truth, pub/sub: a conversation's stop requests. */
+export function controlChannel(conversation: ConversationId): string {
+  return `eyrie:control:${conversation}`;
+}
+
+/** Truth: gateway session of a shard, so that a new process can RESUME. */
+export function gatewaySessionKey(applicationId: string, shard: number): string {
+  return `eyrie:gateway:${applicationId}:${shard}`;
+}
+
+/** State, pub/sub: token hints of a conversation. */
+export function liveChannel(conversation: ConversationId): string {
+  return `eyrie:live:${conversation}`;
+}
+
+/** State: zset of a conversation's snapshots, `<log head>` → token position. */
+export function snapshotIndexKey(conversation: ConversationId): string {
+  return `eyrie:{${conversation}}:snapshots`;
+}
+
+/** State: hash of one snapshot's chunks, `0`, `1`, …. */
+export function snapshotKey(conversation: ConversationId, logHead: string): string {
+  return `eyrie:{${conversation}}:snapshot:${logHead}`;
+}
+
+/** BullMQ: prefix and queue name of a model's wakes. */
+export const wakePrefix = "{eyrie}";
+
+export function wakeQueueName(model: string): string {
+  return `wake.${model}`;
+}

@@ -1,0 +1,17 @@
+#!lua
+-- Give a lease back, and tell whether there is more to do.
+--
+-- KEYS[1] lease
+-- KEYS[2] mailbox
+-- KEYS[3] meta      hash of the conversation
+-- ARGV[1] the lease I hold   ARGV[2] "forgive": this claim did not fail, do not count it
+--
+-- Returns the mailbox length, or -1 when the lease is no longer mine. Run twice: the second is -1.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return -1
+end
+if ARGV[2] == 'forgive' then
+  redis.call('HSET', KEYS[3], 'headClaims', 0)
+end
+redis.call('DEL', KEYS[1])
+return redis.call('LLEN', KEYS[2])

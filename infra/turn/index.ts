@@ -1,0 +1,3 @@
+/** The turn domain: pure, imports nothing else of ours. Read `turn.ts` first. */
+export * from "./ids.ts";
+export * from "./turn.ts";
