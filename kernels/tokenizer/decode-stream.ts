@@ -1,0 +1,26 @@
+/**
+ * Token ids to text, one at a time. A token may end in the middle of a character, so what is not yet
+ * a whole UTF-8 sequence is held back (at most 3 bytes) until it is complete, proves invalid, or
+ * `flush()` is called. Invalid bytes become U+FFFD.
+ *
+ * Promises: all `push` results and the final `flush` joined are `TextDecoder`'s text of all the bytes.
+ */
+export class DecodeStream {
+  readonly #bytesOf: (id: number) => Uint8Array;
+  /** A byte order mark inside a reply is a character like any other. */
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+  constructor(bytesOf: (id: number) => Uint8Array) {
+    this.#bytesOf = bytesOf;
+  }
+
+  /** The text that became certain through this token; often empty inside a character. */
+  push(id: number): string {
+    return this.#decoder.decode(this.#bytesOf(id), { stream: true });
+  }
+
+  /** What was held back, a partial character as U+FFFD. The stream starts afresh after it. */
+  flush(): string {
+    return this.#decoder.decode();
+  }
+}
