@@ -106,7 +106,7 @@ export class Ledger {
 
   async reply(conversation: ConversationId, key: TurnKey): Promise<ReplyRecord | null> {
     const record = await this.#truth.get(conversationKeys(conversation).reply(key));
-    return record === null ? null : decodeRecord<ReplyRecord>(record, "reply record");
+    return record === null ? null : (decodeRecord(record, "reply record") as ReplyRecord);
   }
 
   async logHead(conversation: ConversationId): Promise<LogHead> {

@@ -137,7 +137,7 @@ export class Mailbox {
 function parseEntry(entry: string): { seq: number; turn: Turn } {
   const match = /^(\d+) (\d+) (\d+) /.exec(entry);
   if (match === null) throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "entry" });
-  const turn = decodeRecord<Turn>(entry.slice(match[0].length), "mailbox");
+  const turn = decodeRecord(entry.slice(match[0].length), "mailbox") as Turn;
   if (turn.id !== match[2] || turn.attempt !== Number(match[3])) {
     throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "identity" });
   }

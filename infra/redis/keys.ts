@@ -76,7 +76,7 @@ export function liveChannel(conversation: ConversationId): string {
   return `eyrie:live:${conversation}`;
 }
 
-/** State: zset of a conversation's snapshots, `<log head>` → token position. */
+/** State: list of the log heads of a conversation's snapshots, newest first. */
 export function snapshotIndexKey(conversation: ConversationId): string {
   return `eyrie:{${conversation}}:snapshots`;
 }

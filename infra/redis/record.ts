@@ -15,13 +15,13 @@ export function encodeRecord(value: unknown): string {
   return `${version} ${crc32(json).toString(16).padStart(8, "0")} ${json}`;
 }
 
-/** The shape is the writer's; a right checksum means that we wrote it. */
-export function decodeRecord<T>(record: string, what: string): T {
+/** The value's type is for the caller to name: a right checksum means that we wrote it. */
+export function decodeRecord(record: string, what: string): unknown {
   const match = /^1 ([0-9a-f]{8}) /.exec(record);
   if (match === null) throw new EyrieError("RECORD_CORRUPT", { what, reason: "version" });
   const json = record.slice(match[0].length);
   if (crc32(json) !== Number.parseInt(match[1] ?? "", 16)) {
     throw new EyrieError("RECORD_CORRUPT", { what, reason: "checksum" });
   }
-  return JSON.parse(json) as T;
+  return JSON.parse(json);
 }

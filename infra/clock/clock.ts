@@ -1,0 +1,25 @@
+/** Time as a value that is handed in, so that tests and the simulation can own it. */
+
+export interface Clock {
+  /** Unix ms; for records that people read, never for decisions between machines. */
+  nowMs(): number;
+  /** Monotonic ms; for durations. */
+  monotonicMs(): number;
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+export const systemClock: Clock = {
+  nowMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  sleep: (ms, signal) =>
+    new Promise((done) => {
+      if (signal?.aborted === true) return done();
+      const timer = setTimeout(finish, ms);
+      signal?.addEventListener("abort", finish, { once: true });
+      function finish(): void {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", finish);
+        done();
+      }
+    }),
+};

@@ -1,0 +1,98 @@
+/**
+ * Every switch of Eyrie, in one schema: name, unit, default, meaning. `eyrie doctor` prints it and
+ * the README's table is made from it (a test compares them). Values come from the environment only.
+ *
+ * A wrong value stops the start with CONFIG_INVALID, which names the key and never prints the value.
+ */
+import { resolve } from "node:path";
+import { z } from "zod";
+import { EyrieError } from "#infra/errors/error.ts";
+
+const projectRoot = resolve(import.meta.dirname, "../..");
+
+/** An empty value means "not set", as in `.env` files. */
+const optionalText = z
+  .string()
+  .optional()
+  .transform((text) => (text === undefined || text.trim() === "" ? undefined : text.trim()));
+
+function integer(fallback: number, min: number, max: number) {
+  return z.preprocess(
+    (value) => (value === "" ? undefined : value),
+    z.coerce.number().int().min(min).max(max).default(fallback),
+  );
+}
+
+function choice<const T extends readonly [string, ...string[]]>(values: T, fallback: T[number]) {
+  return z.preprocess(
+    (value) => (value === "" ? undefined : value),
+    z.enum(values).default(fallback as never),
+  );
+}
+
+const redisUrl = optionalText.refine(
+  (url) => url === undefined || /^(?:rediss?:\/\/|unix:)/.test(url),
+  "must begin with redis://, rediss:// or unix:",
+);
+
+export const configSchema = z.object({
+  REDIS_URL: redisUrl.describe(
+    "Redis for truth: mailboxes, token logs, ledger, queues. Empty: Eyrie runs its own.",
+  ),
+  STATE_REDIS_URL: redisUrl.describe(
+    "Redis for state: snapshots and live text. Empty: Eyrie runs its own.",
+  ),
+  DISCORD_TOKEN: optionalText.describe("Bot token. Empty: no gateway, talk with `eyrie chat`."),
+  DISCORD_API_URL: z
+    .url()
+    .default("https://discord.com/api")
+    .describe("Base of Discord's REST API; point it at the double to try without Discord."),
+  EYRIE_HOME: z
+    .string()
+    .default(resolve(projectRoot, ".eyrie"))
+    .transform((path) => resolve(path))
+    .describe("Folder for everything Eyrie writes on this machine."),
+  EYRIE_PROFILE: choice(["demo", "production"], "demo").describe(
+    "`production` refuses an unsafe Redis and readable logs give way to JSON.",
+  ),
+  EYRIE_MODEL: z
+    .string()
+    .default(resolve(projectRoot, "kernels/models/eaglet"))
+    .transform((path) => resolve(path))
+    .describe("Model directory that the worker runs and the gateway asks for."),
+  EYRIE_BACKEND: choice(["onnx", "reference"], "onnx").describe(
+    "Engine of the worker: `onnx` is fast, `reference` is plain TypeScript.",
+  ),
+  EYRIE_SLOTS: integer(16, 1, 512).describe("Conversations a worker runs in one batch."),
+  EYRIE_THREADS: integer(0, 0, 256).describe("Threads of the engine; 0 means physical cores."),
+  EYRIE_REPLY_TOKENS_MAX: integer(512, 1, 8192).describe("Tokens of one reply at most."),
+  EYRIE_MESSAGE_TOKENS_MAX: integer(4096, 16, 65536).describe(
+    "Tokens of one message at most; a longer one is refused by the worker.",
+  ),
+  EYRIE_LOCALE: choice(["en-US", "de", "ja"], "en-US").describe(
+    "Language of the terminal, and in Discord where nothing better is known.",
+  ),
+  EYRIE_HTTP_HOST: z
+    .string()
+    .default("127.0.0.1")
+    .describe("Address that /live, /ready and /metrics listen on."),
+  EYRIE_WORKER_PORT: integer(7801, 0, 65535).describe("Port of the worker's health pages; 0: any."),
+  EYRIE_GATEWAY_PORT: integer(7802, 0, 65535).describe(
+    "Port of the gateway's health pages; 0: any.",
+  ),
+  EYRIE_LOG_LEVEL: choice(["trace", "debug", "info", "warn", "error", "silent"], "info").describe(
+    "Least severe line that is logged.",
+  ),
+});
+
+export type Config = z.infer<typeof configSchema>;
+
+export function loadConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+  const parsed = configSchema.safeParse(environment);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw new EyrieError("CONFIG_INVALID", {
+    key: String(issue?.path[0] ?? "?"),
+    reason: issue?.message ?? "invalid",
+  });
+}

@@ -1,0 +1,119 @@
+/**
+ * The bell of a mailbox: a BullMQ job that says "this conversation has mail".
+ *
+ * One job per conversation at a time (deduplicated by conversation). A wake rung while the job is
+ * being worked on becomes the next one, at the tail of the queue, so a busy channel cannot starve
+ * others. A lost wake is rung again by the sweeper; a superfluous one finds an empty mailbox.
+ * The job carries ids only, so no board or log shows what people wrote.
+ */
+import { Queue, Worker } from "bullmq";
+import type { Redis } from "ioredis";
+import {
+  bucketCount,
+  bucketKeys,
+  conversationKeys,
+  wakePrefix,
+  wakeQueueName,
+} from "#infra/redis/keys.ts";
+import { type ConversationId, conversationId } from "#infra/turn/index.ts";
+
+export interface Wake {
+  readonly conversation: ConversationId;
+  readonly headTurnId: string;
+  readonly model: string;
+  readonly traceId: string;
+}
+
+/** A worker that stops renewing a job loses it after this; checked every `stallCheckMs`. */
+const lockMs = 3_000;
+const stallCheckMs = 1_000;
+/** Poison turns are ended by their claims, not by the queue giving up on a conversation. */
+const stalledCountMax = 1_000_000;
+
+/** Mailboxes not emptied this long after their last append are woken again. */
+export const sweepMs = 2_000;
+
+export class WakeBell {
+  readonly #truth: Redis;
+  readonly #queues = new Map<string, Queue>();
+
+  constructor(truth: Redis) {
+    this.#truth = truth;
+  }
+
+  async ring(wake: Wake): Promise<void> {
+    await this.#queue(wake.model).add("wake", wake, {
+      deduplication: { id: wake.conversation, keepLastIfActive: true },
+      removeOnComplete: true,
+      removeOnFail: true,
+    });
+  }
+
+  /** Rings for every conversation of `model` that has had mail for longer than a sweep. */
+  async sweep(model: string): Promise<number> {
+    const time = await this.#truth.time();
+    const before = Number(time[0]) * 1000 - sweepMs;
+    const pipeline = this.#truth.pipeline();
+    for (let bucket = 0; bucket < bucketCount; bucket++) {
+      pipeline.zrangebyscore(bucketKeys(bucket).dirty, "-inf", before);
+    }
+    const replies = (await pipeline.exec()) ?? [];
+    const conversations = replies.flatMap(([error, members]) => {
+      if (error !== null) throw error;
+      return members as string[];
+    });
+    let rung = 0;
+    for (const id of conversations) {
+      const conversation = conversationId(id);
+      const owner = await this.#truth.hget(conversationKeys(conversation).meta, "model");
+      if (owner !== model) continue;
+      await this.ring({ conversation, headTurnId: "", model, traceId: "sweep" });
+      rung++;
+    }
+    return rung;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#queues.values()].map((queue) => queue.close()));
+  }
+
+  #queue(model: string): Queue {
+    const existing = this.#queues.get(model);
+    if (existing !== undefined) return existing;
+    const queue = new Queue(wakeQueueName(model), {
+      connection: this.#truth,
+      prefix: wakePrefix,
+    });
+    queue.on("error", () => {
+      // ioredis reconnects by itself; a failed ring is rung again by the sweeper.
+    });
+    this.#queues.set(model, queue);
+    return queue;
+  }
+}
+
+export interface WakeWorker {
+  /** Stops taking wakes and waits for those being answered. */
+  close(): Promise<void>;
+}
+
+/** Answers a model's wakes, at most `concurrency` at a time. */
+export async function answerWakes(
+  truth: Redis,
+  options: { readonly model: string; readonly concurrency: number },
+  answer: (wake: Wake) => Promise<void>,
+): Promise<WakeWorker> {
+  const worker = new Worker<Wake>(wakeQueueName(options.model), async (job) => answer(job.data), {
+    connection: truth,
+    prefix: wakePrefix,
+    concurrency: options.concurrency,
+    lockDuration: lockMs,
+    stalledInterval: stallCheckMs,
+    maxStalledCount: stalledCountMax,
+  });
+  worker.on("error", () => {
+    // Connection errors heal by themselves; a job's own errors are handled by `answer`.
+  });
+  await worker.waitUntilReady();
+  return { close: () => worker.close() };
+}
