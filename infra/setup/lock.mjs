@@ -1,0 +1,95 @@
+/**
+ * A lock between processes that works on any file system and outlives nobody: the holder touches
+ * its file every two seconds, so a file that has not been touched for ten belonged to a process
+ * that died. Used where Node 20 must do, before anything is installed.
+ */
+import {
+  linkSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const beatMs = 2_000;
+const staleAfterMs = 10_000;
+const pollMs = 200;
+
+/**
+ * Runs `work` while holding the lock; waits for whoever holds it now.
+ * @template T
+ * @param {string} path
+ * @param {() => Promise<T>} work
+ * @param {{ onWait?: () => void }} [options] `onWait` is called once when somebody else holds it
+ * @returns {Promise<T>}
+ */
+export async function withLock(path, work, { onWait } = {}) {
+  mkdirSync(dirname(path), { recursive: true });
+  let told = false;
+  while (!tryTake(path)) {
+    if (removeStale(path)) continue;
+    if (!told) onWait?.();
+    told = true;
+    await sleep(pollMs);
+  }
+  const beat = setInterval(() => {
+    const now = new Date();
+    utimesSync(path, now, now);
+  }, beatMs);
+  beat.unref();
+  try {
+    return await work();
+  } finally {
+    clearInterval(beat);
+    rmSync(path, { force: true });
+  }
+}
+
+/** @param {string} path */
+function tryTake(path) {
+  try {
+    writeFileSync(path, `${process.pid}\n`, { flag: "wx" });
+    return true;
+  } catch (error) {
+    if (hasCode(error, "EEXIST")) return false;
+    throw error;
+  }
+}
+
+/**
+ * Removes a dead holder's file; true when the lock may be free now. The file is moved aside before
+ * it is judged a second time, because between look and move another waiter may have taken the
+ * lock anew: that one's file is put back.
+ * @param {string} path
+ */
+function removeStale(path) {
+  const aside = `${path}.${process.pid}`;
+  try {
+    if (!isStale(path)) return false;
+    renameSync(path, aside);
+    if (!isStale(aside)) linkSync(aside, path);
+    return true;
+  } catch (error) {
+    if (hasCode(error, "ENOENT") || hasCode(error, "EEXIST")) return true;
+    throw error;
+  } finally {
+    rmSync(aside, { force: true });
+  }
+}
+
+/** @param {string} path */
+function isStale(path) {
+  return Date.now() - statSync(path).mtimeMs > staleAfterMs;
+}
+
+/**
+ * @param {unknown} error
+ * @param {string} code
+ */
+function hasCode(error, code) {
+  return error instanceof Error && "code" in error && error.code === code;
+}

@@ -1,0 +1,19 @@
+/**
+ * `npm test` runs `*.test.ts`; with EYRIE_TEST_LONG (set by test/run.mjs --long) also the full
+ * figures in test/long. Two workers, because the smallest machine we promise to fit has two cores.
+ */
+import { defineConfig } from "vitest/config";
+
+const long = process.env["EYRIE_TEST_LONG"] !== undefined;
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts", ...(long ? ["test/long/**/*.long.ts"] : [])],
+    pool: "forks",
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    teardownTimeout: 10_000,
+    passWithNoTests: false,
+  },
+});
