@@ -1,0 +1,139 @@
+/**
+ * The onnx backend: the contract on onnxruntime's CPU kernels, fp32, wherever npm has a binary.
+ *
+ * Owns one session and the live states. A row gives the same bits in any batch and its tokens in any
+ * split, see `graph.ts`; so a plan whose rows differ much in length may be run in several parts. Memory: the matrices in fp32 once, packed, and one state for
+ * each slot in use.
+ */
+import type {
+  Backend,
+  BackendLimits,
+  CanonicalState,
+  OpenBackend,
+  Plan,
+  PlanRow,
+  RowResult,
+  SlotIndex,
+} from "#kernels/backends/contract.ts";
+import { instructionSet } from "#kernels/backends/onnx/instruction-set.ts";
+import { groupRows, packRows, wantedCount } from "#kernels/backends/onnx/packing.ts";
+import { GraphSession, type IndexTensors } from "#kernels/backends/onnx/session.ts";
+import { LiveStates } from "#kernels/backends/onnx/states.ts";
+import { checkPlan, checkSlot } from "#kernels/backends/plan.ts";
+import type { ModelConfig } from "#kernels/model/config.ts";
+import { openModel } from "#kernels/model/model.ts";
+import { isFiniteRow, Sampler } from "#kernels/sampler/sampler.ts";
+
+/**
+ * @throws ModelError when the directory does not hold a usable model, `BACKEND_UNAVAILABLE` when
+ *   onnxruntime does not load
+ */
+export const openOnnx: OpenBackend = async (modelDirectory, limits) => {
+  const model = await openModel(modelDirectory);
+  try {
+    return new OnnxBackend(await GraphSession.open(model, limits.threads), model.config, limits);
+  } finally {
+    model.close();
+  }
+};
+
+class OnnxBackend implements Backend {
+  readonly name = "onnx";
+  readonly config: ModelConfig;
+  readonly limits: BackendLimits;
+  /** With the version, since another onnxruntime may add up in another order. */
+  readonly numericClass: string;
+  readonly chunkExact = true;
+  readonly #session: GraphSession;
+  readonly #states: LiveStates;
+  readonly #sampler: Sampler;
+  /** Of pure decode steps, by number of rows: they differ in nothing but tokens. */
+  readonly #decodeIndices = new Map<number, IndexTensors>();
+  #phase: "idle" | "stepping" | "closed" = "idle";
+
+  constructor(session: GraphSession, config: ModelConfig, limits: BackendLimits) {
+    this.config = config;
+    this.limits = limits;
+    this.numericClass = `onnx-${session.runtimeVersion}/${instructionSet()}/none`;
+    this.#session = session;
+    this.#states = new LiveStates(config);
+    this.#sampler = new Sampler(limits.slots, config.vocabSize);
+  }
+
+  writeState(slot: SlotIndex, state: CanonicalState | null): void {
+    this.#assertIdle();
+    checkSlot(slot, this.limits);
+    this.#states.write(slot, state);
+  }
+
+  readState(slot: SlotIndex): CanonicalState {
+    this.#assertIdle();
+    checkSlot(slot, this.limits);
+    return this.#states.read(slot);
+  }
+
+  async step(plan: Plan): Promise<RowResult[]> {
+    this.#assertIdle();
+    checkPlan(plan, this.config, this.limits);
+    this.#phase = "stepping";
+    try {
+      const results = new Map<SlotIndex, RowResult>();
+      for (const group of groupRows(plan.rows, this.config)) {
+        // By slot, so that the same company meets in the same order and its states need no copy.
+        const rows = group.sort((a, b) => a.slot - b.slot);
+        for (const result of await this.#run(rows)) results.set(result.slot, result);
+      }
+      return plan.rows.map((row) => results.get(row.slot)!);
+    } finally {
+      this.#phase = "idle";
+    }
+  }
+
+  close(): void {
+    this.#assertIdle();
+    this.#phase = "closed";
+    this.#states.clear();
+    this.#session.close();
+  }
+
+  async #run(rows: readonly PlanRow[]): Promise<RowResult[]> {
+    const tokens = BigInt64Array.from(
+      rows.flatMap((row) => row.tokens),
+      BigInt,
+    );
+    const before = this.#states.gather(rows.map((row) => row.slot));
+    const { logits, states } = await this.#session.run(tokens, this.#indicesOf(rows), before);
+    this.#states.replace(states);
+    let read = 0;
+    return rows.map((row) => {
+      const length = wantedCount(row) * this.config.vocabSize;
+      const own = logits.subarray(read, (read += length));
+      // A row that has the buffer to itself may keep it.
+      return this.#answer(
+        row,
+        own.length === logits.length || row.want === "none" ? own : own.slice(),
+      );
+    });
+  }
+
+  #answer(row: PlanRow, logits: Float32Array): RowResult {
+    const { slot, want, sample } = row;
+    const finite = isFiniteRow(logits);
+    const last = logits.subarray(logits.length - this.config.vocabSize);
+    const token = finite && sample !== undefined ? this.#sampler.draw(slot, last, sample) : null;
+    return { slot, logits: want === "none" ? null : logits, token, finite };
+  }
+
+  #indicesOf(rows: readonly PlanRow[]): IndexTensors {
+    const isDecode = rows.every((row) => row.tokens.length === 1 && wantedCount(row) === 1);
+    const known = isDecode ? this.#decodeIndices.get(rows.length) : undefined;
+    if (known !== undefined) return known;
+    const indices = this.#session.indexTensors(packRows(rows));
+    if (isDecode) this.#decodeIndices.set(rows.length, indices);
+    return indices;
+  }
+
+  #assertIdle(): void {
+    if (this.#phase !== "idle") throw new Error(`the backend is ${this.#phase}`);
+  }
+}
