@@ -31,8 +31,8 @@ function choice<const T extends readonly [string, ...string[]]>(values: T, fallb
 }
 
 const redisUrl = optionalText.refine(
-  (url) => url === undefined || /^(?:rediss?:\/\/|unix:)/.test(url),
-  "must begin with redis://, rediss:// or unix:",
+  (url) => url === undefined || /^(?:rediss?:\/\/|unix:|\/)/.test(url),
+  "must begin with redis://, rediss:// or unix:, or be the path of a socket",
 );
 
 export const configSchema = z.object({

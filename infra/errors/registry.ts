@@ -41,6 +41,8 @@ export const errorRegistry = {
   DISCORD_UNREACHABLE: { audience: "operator", retryable: true },
   // the command line and set-up
   CONFIG_INVALID: { audience: "operator", retryable: false, usage: true },
+  PLATFORM_NOT_RUNNING: { audience: "operator", retryable: true },
+  ALREADY_RUNNING: { audience: "operator", retryable: false },
   PORT_IN_USE: { audience: "operator", retryable: false },
   USAGE: { audience: "operator", retryable: false, usage: true },
   WORKER_MISSING: { audience: "operator", retryable: true },

@@ -22,12 +22,9 @@ const baseOptions = {
   retryStrategy: (tries: number) => Math.min(50 * tries, reconnectMsMax),
 } satisfies RedisOptions;
 
-/** `redis://…`, `rediss://…`, or `unix:<path>` for a socket. */
+/** `redis://…`, `rediss://…`, or the path of a Unix socket, with `unix:` before it or not. */
 function createClient(url: string): Redis {
-  const socket = /^unix:(?:\/\/)?(\/.*)$/.exec(url)?.[1];
-  return socket === undefined
-    ? new Redis(url, baseOptions)
-    : new Redis({ ...baseOptions, path: socket });
+  return new Redis(url.replace(/^unix:(?:\/\/)?/, ""), baseOptions);
 }
 
 /** A connected client with our scripts defined. The caller closes it with `quit()`. */

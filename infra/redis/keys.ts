@@ -71,12 +71,22 @@ export function gatewaySessionKey(applicationId: string, shard: number): string 
   return `eyrie:gateway:${applicationId}:${shard}`;
 }
 
+/** Truth: fingerprint of the command list that Discord has. */
+export function commandsHashKey(applicationId: string): string {
+  return `eyrie:gateway:${applicationId}:commands`;
+}
+
+/** Truth: hash of the replies that the gateway is showing, by {@link outboxMember}. */
+export function openRepliesKey(applicationId: string): string {
+  return `eyrie:gateway:${applicationId}:open`;
+}
+
 /** State, pub/sub: token hints of a conversation. */
 export function liveChannel(conversation: ConversationId): string {
   return `eyrie:live:${conversation}`;
 }
 
-/** State: list of the log heads of a conversation's snapshots, newest first. */
+/** State: zset of the log heads of a conversation's snapshots, by their place in the log. */
 export function snapshotIndexKey(conversation: ConversationId): string {
   return `eyrie:{${conversation}}:snapshots`;
 }
@@ -90,5 +100,6 @@ export function snapshotKey(conversation: ConversationId, logHead: string): stri
 export const wakePrefix = "{eyrie}";
 
 export function wakeQueueName(model: string): string {
-  return `wake.${model}`;
+  // BullMQ forbids colons in names, and a model's name may hold anything.
+  return `wake.${model.replaceAll(/[^A-Za-z0-9._-]/g, "_")}`;
 }

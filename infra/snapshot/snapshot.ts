@@ -21,7 +21,11 @@ export class SnapshotStore {
     this.#state = state;
   }
 
-  /** Stores `packed` as the state at `logHead`; returns the heads that are kept, newest first. */
+  /**
+   * Stores `packed` as the state at `logHead`; returns the heads that are kept, newest first.
+   * Newest means furthest in the log, not last written: a worker that saves what it held long ago
+   * must not push out what the conversation needs.
+   */
   async write(
     conversation: ConversationId,
     logHead: string,
@@ -35,19 +39,18 @@ export class SnapshotStore {
       await this.#state.hset(key, String(chunk), bytes.subarray(start, start + chunkBytesMax));
     }
     const index = snapshotIndexKey(conversation);
-    await this.#state.lrem(index, 0, logHead);
-    await this.#state.lpush(index, logHead);
-    const heads = await this.#state.lrange(index, 0, -1);
+    await this.#state.zadd(index, order(logHead), logHead);
+    const heads = await this.heads(conversation);
     for (const head of heads.slice(snapshotsKept)) {
       await this.#state.del(snapshotKey(conversation, head));
+      await this.#state.zrem(index, head);
     }
-    await this.#state.ltrim(index, 0, snapshotsKept - 1);
     return heads.slice(0, snapshotsKept);
   }
 
   /** Log heads of the kept snapshots, newest first. */
   async heads(conversation: ConversationId): Promise<string[]> {
-    return this.#state.lrange(snapshotIndexKey(conversation), 0, -1);
+    return this.#state.zrevrange(snapshotIndexKey(conversation), 0, -1);
   }
 
   /** The packed bytes, to be unpacked and verified by the caller; null when they are gone. */
@@ -64,4 +67,10 @@ export class SnapshotStore {
     }
     await this.#state.del(snapshotIndexKey(conversation));
   }
+}
+
+/** `<epoch>:<tokens>:<crc>` as a number that grows with the log; exact up to 2^40 tokens. */
+function order(logHead: string): number {
+  const [epoch = "0", tokens = "0"] = logHead.split(":");
+  return Number(epoch) * 2 ** 40 + Number(tokens);
 }

@@ -16,7 +16,12 @@ export class DecodeStream {
 
   /** The text that became certain through this token; often empty inside a character. */
   push(id: number): string {
-    return this.#decoder.decode(this.#bytesOf(id), { stream: true });
+    return this.pushBytes(this.#bytesOf(id));
+  }
+
+  /** The same for a part of a token, such as the bytes before the end of a reply. */
+  pushBytes(bytes: Uint8Array): string {
+    return this.#decoder.decode(bytes, { stream: true });
   }
 
   /** What was held back, a partial character as U+FFFD. The stream starts afresh after it. */

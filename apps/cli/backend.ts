@@ -1,0 +1,16 @@
+/** The chosen backend in this very process, one slot: for the verbs that need no platform. */
+import { availableParallelism } from "node:os";
+import type { Backend, OpenBackend } from "#kernels/backends/contract.ts";
+import { openOnnx } from "#kernels/backends/onnx/onnx.ts";
+import { openReference } from "#kernels/backends/reference/reference.ts";
+
+const backends: Readonly<Record<string, OpenBackend>> = {
+  onnx: openOnnx,
+  reference: openReference,
+};
+
+export async function openBackend(name: string, directory: string): Promise<Backend> {
+  const open = backends[name];
+  if (open === undefined) throw new Error(`unknown backend ${name}`);
+  return open(directory, { slots: 1, threads: availableParallelism() });
+}

@@ -1,0 +1,38 @@
+/**
+ * `eyrie <verb>`: the door for people. One verb per file under `verbs/`, loaded only when called.
+ *
+ * Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
+ * 2 bad usage. An error is one localised line that begins with its code.
+ */
+import { Command, CommanderError } from "commander";
+import { EyrieError } from "#infra/errors/error.ts";
+import type { ErrorCode } from "#infra/errors/registry.ts";
+import { fallbackLocale } from "#infra/i18n/i18n.ts";
+import { reportError } from "#infra/process/process.ts";
+import { ModelError } from "#kernels/errors.ts";
+import { describeVerbs } from "./verbs.ts";
+
+const program = describeVerbs(new Command("eyrie"));
+
+try {
+  await program.parseAsync(process.argv);
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Help and version end with 0; commander has printed them.
+    if (error.exitCode !== 0) await report(new EyrieError("USAGE", { reason: usageOf(error) }));
+  } else {
+    await report(error instanceof ModelError ? modelError(error) : error);
+  }
+}
+
+function usageOf(error: CommanderError): string {
+  return error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
+}
+
+function modelError(error: ModelError): EyrieError {
+  return new EyrieError(error.code satisfies ErrorCode, error.values, { cause: error });
+}
+
+async function report(error: unknown): Promise<void> {
+  await reportError(error, process.env["EYRIE_LOCALE"] ?? fallbackLocale);
+}

@@ -1,0 +1,110 @@
+/** Every verb with its words; the code behind one is loaded when it is called. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { defaultSampling } from "#infra/config/model-card.ts";
+
+const backends = ["onnx", "reference"];
+
+export function describeVerbs(program: Command): Command {
+  program
+    .description("A streaming Discord chat-bot platform on RWKV-v5 Eagle.")
+    .usage("<verb> [options]")
+    .version("0.1.0")
+    .showSuggestionAfterError()
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput({ writeErr: () => {}, outputError: () => {} });
+
+  verb(program, "start")
+    .description("run the platform: Redis, a worker and, with DISCORD_TOKEN, the gateway")
+    .option("--only <parts>", "comma-separated: gateway, worker", parts)
+    .option("--workers <n>", "worker processes", positive, 1)
+    .action(async (options) => (await import("./verbs/start.ts")).start(options));
+
+  verb(program, "chat")
+    .description("talk to the bot in the terminal, by the same way as in Discord")
+    .option("--once <text>", "say one thing, print the reply only, and end")
+    .option("--conversation <id>", "conversation to go on with", "me")
+    .action(async (options) => (await import("./verbs/chat.ts")).chat(options));
+
+  sampled(verb(program, "generate"))
+    .description("continue a prompt with the model alone, without Redis")
+    .requiredOption("--model <dir>", "model directory")
+    .requiredOption("--prompt <text>", "text to continue, as it is")
+    .option("--max-tokens <n>", "tokens at most", positive, 256)
+    .option("--seed <text>", "equal seeds repeat a text", "0")
+    .addOption(backendOption())
+    .option("--json", "print one JSON object instead of text")
+    .action(async (options) => (await import("./verbs/generate.ts")).generate(options));
+
+  verb(program, "logits")
+    .description("print the logits after the last of the given tokens")
+    .requiredOption("--model <dir>", "model directory")
+    .requiredOption("--tokens <ids>", "comma-separated token ids", tokenIds)
+    .addOption(backendOption())
+    .option("--top <n>", "print only the n most likely tokens", positive)
+    .option("--json", "accepted for symmetry: the output is always JSON")
+    .action(async (options) => (await import("./verbs/logits.ts")).logits(options));
+
+  verb(program, "tokenize")
+    .description("print the token ids of a text")
+    .argument("<text>", "text to tokenize")
+    .requiredOption("--model <dir>", "model directory")
+    .option("--json", "print ids and pieces as JSON")
+    .action(async (text, options) => (await import("./verbs/tokenize.ts")).tokenize(text, options));
+
+  const model = verb(program, "model").description("weights on this machine");
+  verb(model, "inspect")
+    .description("what a model directory holds, and what it needs to run")
+    .argument("[dir]", "model directory; default: the one Eyrie runs")
+    .option("--json", "print JSON")
+    .action(async (dir, options) => (await import("./verbs/model.ts")).inspect(dir, options));
+
+  verb(program, "doctor")
+    .description("what is missing on this machine and how to mend it")
+    .option("--json", "print JSON")
+    .action(async (options) => (await import("./verbs/doctor.ts")).doctor(options));
+  return program;
+}
+
+/** Sub-commands inherit neither silence nor exceptions by themselves. */
+function verb(parent: Command, name: string): Command {
+  return parent.command(name).copyInheritedSettings(parent);
+}
+
+function sampled(command: Command): Command {
+  return command
+    .option("--temperature <t>", "0 is greedy", number, defaultSampling.temperature)
+    .option("--top-p <p>", "nucleus, 0 to 1", number, defaultSampling.topP)
+    .option("--presence-penalty <p>", "once per word used", number, defaultSampling.presencePenalty)
+    .option("--frequency-penalty <p>", "per use", number, defaultSampling.frequencyPenalty);
+}
+
+function backendOption(): Option {
+  return new Option("--backend <name>", "engine").choices(backends).default("onnx");
+}
+
+function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("not a number");
+  return value;
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError("not a whole number");
+  return value;
+}
+
+function tokenIds(text: string): number[] {
+  return text.split(",").map((part) => {
+    if (!/^\s*\d+\s*$/.test(part)) throw new InvalidArgumentError(`not a token id: "${part}"`);
+    return Number(part);
+  });
+}
+
+function parts(text: string): string[] {
+  const names = text.split(",").map((name) => name.trim());
+  const unknown = names.find((name) => !["gateway", "worker"].includes(name));
+  if (unknown !== undefined) throw new InvalidArgumentError(`unknown part "${unknown}"`);
+  return names;
+}

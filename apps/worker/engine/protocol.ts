@@ -1,0 +1,49 @@
+/** What crosses the border between the worker's main thread and the engine thread. */
+import type {
+  Backend,
+  BackendLimits,
+  CanonicalState,
+  Plan,
+  RowResult,
+} from "#kernels/backends/contract.ts";
+import type { ModelConfig } from "#kernels/model/config.ts";
+
+export type BackendName = "onnx" | "reference";
+
+export interface EngineOptions extends BackendLimits {
+  readonly modelDirectory: string;
+  readonly backend: BackendName;
+}
+
+export interface EngineInfo {
+  readonly name: Backend["name"];
+  readonly config: ModelConfig;
+  readonly numericClass: string;
+  readonly slots: number;
+}
+
+export type EngineCall =
+  | { readonly call: "step"; readonly plan: Plan }
+  | { readonly call: "writeState"; readonly slot: number; readonly state: CanonicalState | null }
+  | { readonly call: "readState"; readonly slot: number }
+  | { readonly call: "close" };
+
+export interface StepOutcome {
+  readonly results: RowResult[];
+  /** Time of the forward pass inside the thread. */
+  readonly computeMs: number;
+}
+
+export type EngineReply =
+  | { readonly reply: "opened"; readonly info: EngineInfo }
+  | { readonly reply: "step"; readonly outcome: StepOutcome }
+  | { readonly reply: "writeState" }
+  | { readonly reply: "readState"; readonly state: CanonicalState }
+  | { readonly reply: "close" }
+  | {
+      readonly reply: "error";
+      readonly message: string;
+      /** Code and values of a ModelError; absent for a programmer's mistake. */
+      readonly code?: string;
+      readonly values?: Readonly<Record<string, string | number>>;
+    };

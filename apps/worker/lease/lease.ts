@@ -1,0 +1,42 @@
+/**
+ * A conversation held by this worker: renewed every second, given up when that fails.
+ *
+ * `lost` aborts when Redis says the lease is somebody else's, or when no renewal has succeeded for
+ * two thirds of its life: past that another worker may hold it, so nothing may be shown or committed
+ * (the commit's own check is what makes it safe; this makes it quick).
+ */
+import type { Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
+import { leaseMs } from "#infra/mailbox/mailbox.ts";
+
+const renewMs = leaseMs / 3;
+const silenceMsMax = (leaseMs * 2) / 3;
+
+export interface HeldLease {
+  readonly claim: Claim;
+  readonly lost: AbortSignal;
+  /** Stops renewing, without giving the lease back. */
+  letGo(): void;
+}
+
+export function holdLease(mailbox: Mailbox, claim: Claim): HeldLease {
+  const lost = new AbortController();
+  let renewedMs = performance.now();
+  const timer = setInterval(() => {
+    if (performance.now() - renewedMs > silenceMsMax) return giveUp();
+    const askedMs = performance.now();
+    mailbox.renew(claim).then(
+      (mine) => {
+        if (mine) renewedMs = Math.max(renewedMs, askedMs);
+        else giveUp();
+      },
+      () => {
+        // Redis did not answer: the next tick decides by the time of silence.
+      },
+    );
+  }, renewMs);
+  function giveUp(): void {
+    clearInterval(timer);
+    lost.abort();
+  }
+  return { claim, lost: lost.signal, letGo: () => clearInterval(timer) };
+}

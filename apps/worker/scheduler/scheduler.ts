@@ -1,0 +1,78 @@
+/**
+ * Who gets how many tokens of the next step. Pure: numbers in, numbers out.
+ *
+ * Rows that decode always get their token, so a stream never waits for somebody's prompt. Rows that
+ * still read their prompt share a budget that is sized from measured costs such that prompts take at
+ * most half of a step's time while anybody decodes (continuous batching with chunked prefill).
+ */
+
+/** What a row wants from the next step. */
+export interface Demand {
+  /** Identifies the row in the answer. */
+  readonly row: number;
+  readonly kind: "decode" | "prefill";
+  /** Tokens it could be fed at once; at least 1. */
+  readonly tokens: number;
+}
+
+/** Measured costs of this backend; see {@link learnCosts}. */
+export interface StepCosts {
+  /** A step without prompts, ms. */
+  readonly decodeStepMs: number;
+  /** One prompt token on top, ms. */
+  readonly prefillTokenMs: number;
+}
+
+/** Prompt tokens in a step with nobody decoding; beyond it speed is flat and stopping is slow. */
+export const prefillTokensMax = 256;
+/** Prompts go on at this pace however cheap decoding is. */
+export const prefillTokensMin = 8;
+
+/**
+ * Tokens for each demand, in the order of `demands`; 0 means: not in this step. Prompts share
+ * `promptTokens`, see {@link prefillBudget}.
+ */
+export function allot(demands: readonly Demand[], promptTokens: number): number[] {
+  const tokens = demands.map((demand) => (demand.kind === "decode" ? demand.tokens : 0));
+  const prompts = demands
+    .map((demand, index) => ({ demand, index }))
+    .filter(({ demand }) => demand.kind === "prefill")
+    .sort((a, b) => a.demand.tokens - b.demand.tokens);
+  let left = promptTokens;
+  for (const [served, { demand, index }] of prompts.entries()) {
+    // An equal share each; what short prompts leave over goes to the longer ones behind them.
+    const share = Math.ceil(left / (prompts.length - served));
+    const given = Math.min(demand.tokens, share);
+    tokens[index] = given;
+    left -= given;
+  }
+  return tokens;
+}
+
+/** Prompt tokens for the next step, so that prompts take at most half of its time. */
+export function prefillBudget(decoding: boolean, costs: StepCosts | null): number {
+  if (!decoding) return prefillTokensMax;
+  if (costs === null || costs.prefillTokenMs <= 0) return prefillTokensMin;
+  const half = Math.floor(costs.decodeStepMs / costs.prefillTokenMs);
+  return Math.max(prefillTokensMin, Math.min(prefillTokensMax, half));
+}
+
+/** A moving average of what steps cost; `null` until the first step without prompts. */
+export function learnCosts(
+  costs: StepCosts | null,
+  step: { readonly prefillTokens: number; readonly ms: number },
+): StepCosts | null {
+  const weight = 0.1;
+  if (step.prefillTokens === 0) {
+    if (costs === null) return { decodeStepMs: step.ms, prefillTokenMs: 0 };
+    return { ...costs, decodeStepMs: mix(costs.decodeStepMs, step.ms, weight) };
+  }
+  if (costs === null) return null;
+  const perToken = Math.max(0, step.ms - costs.decodeStepMs) / step.prefillTokens;
+  const before = costs.prefillTokenMs;
+  return { ...costs, prefillTokenMs: before === 0 ? perToken : mix(before, perToken, weight) };
+}
+
+function mix(before: number, now: number, weight: number): number {
+  return before + weight * (now - before);
+}

@@ -1,0 +1,298 @@
+/**
+ * One wake, one turn: the ladder of DESIGN §4 from claim to commit, with its exits.
+ *
+ * claim ─▶ slot ─▶ restore ─▶ prompt + decode (batch) ─▶ commit ─▶ snapshot ─▶ release ─▶ next wake
+ *
+ * Every exit leaves the turn either committed (perhaps as failed, by a code) or in its mailbox for
+ * the next claim. Killed anywhere: the lease runs out, and the next claim starts from the ledger.
+ */
+import { EyrieError } from "#infra/errors/error.ts";
+import type { ErrorCode } from "#infra/errors/registry.ts";
+import { isStopRequested, type StopListener } from "#infra/control/control.ts";
+import type { CommitOutcome, Ledger } from "#infra/ledger/ledger.ts";
+import { formatLogHead, parseLogHead } from "#infra/ledger/tokenlog.ts";
+import type { LivePublisher } from "#infra/live/live.ts";
+import type { Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
+import { leaseMs } from "#infra/mailbox/mailbox.ts";
+import type { ScriptedRedis } from "#infra/redis/scripts.ts";
+import { errorFields, type Log } from "#infra/telemetry/log.ts";
+import {
+  type ConversationId,
+  type EndReason,
+  promptFor,
+  type ReplyRecord,
+  turnSeed,
+} from "#infra/turn/index.ts";
+import type { Wake, WakeBell } from "#infra/wake/wake.ts";
+import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
+import { type HeldLease, holdLease } from "../lease/lease.ts";
+import type { WorkerMetrics } from "../metrics.ts";
+import type { Batch } from "./batch.ts";
+import { LiveWriter } from "./live-writer.ts";
+import { Reply } from "./reply.ts";
+import type { Slots, Tenant } from "./slots.ts";
+import type { States } from "./states.ts";
+
+/** A head claimed more often without a commit has killed its workers: it ends as failed. */
+const claimsMax = 3;
+/** A reply still running after this ends with what it has. */
+const deadlineMs = 5 * 60_000;
+/** How long to wait for the lease of a worker that may be dead. */
+const leasedWaitMsMax = 2 * leaseMs;
+
+export interface AnswerParts {
+  readonly worker: string;
+  readonly numericClass: string;
+  readonly messageTokensMax: number;
+  readonly truth: ScriptedRedis;
+  readonly mailbox: Mailbox;
+  readonly ledger: Ledger;
+  readonly live: LivePublisher;
+  readonly stops: StopListener;
+  readonly bell: WakeBell;
+  readonly tokenizer: Tokenizer;
+  readonly batch: Batch;
+  readonly slots: Slots;
+  readonly states: States;
+  readonly metrics: WorkerMetrics;
+  readonly log: Log;
+}
+
+/** What a turn came to, before it is committed. */
+interface Outcome {
+  readonly end: EndReason;
+  readonly code: ErrorCode | null;
+  readonly text: string;
+  readonly logTokens: readonly number[];
+  readonly promptTokens: number;
+  readonly replyTokens: number;
+  readonly replayedTokens: number;
+  readonly computeMs: number;
+}
+
+export class Answerer {
+  readonly #parts: AnswerParts;
+  /** Aborted when the process must leave: turns not finished go back to their mailboxes. */
+  readonly #leaving = new AbortController();
+
+  constructor(parts: AnswerParts) {
+    this.#parts = parts;
+  }
+
+  /** Hands every running turn back; their `answer` calls return soon after. */
+  leave(): void {
+    this.#leaving.abort();
+  }
+
+  async answer(wake: Wake): Promise<void> {
+    const claim = await this.#claim(wake.conversation);
+    if (claim === null) return;
+    const held = holdLease(this.#parts.mailbox, claim);
+    const give = { back: false, forgive: false };
+    try {
+      const verdict = await this.#turn(held);
+      give.back = verdict !== "lease-lost";
+      give.forgive = verdict === "handed-back" || verdict === "log-moved";
+    } finally {
+      held.letGo();
+      if (give.back) await this.#release(claim, give.forgive);
+    }
+  }
+
+  async #claim(conversation: ConversationId): Promise<Claim | null> {
+    const { mailbox, worker } = this.#parts;
+    const startedMs = performance.now();
+    for (;;) {
+      const outcome = await mailbox.claim(conversation, worker);
+      if (outcome.kind === "claimed") return outcome.claim;
+      if (outcome.kind === "empty") return null;
+      // Renewed by somebody alive: that worker rings again if mail is left when it is done.
+      if (performance.now() - startedMs > leasedWaitMsMax) return null;
+      await new Promise((done) => setTimeout(done, Math.min(outcome.msLeft + 5, 250)));
+    }
+  }
+
+  async #release(claim: Claim, forgive: boolean): Promise<void> {
+    const { mailbox, bell } = this.#parts;
+    const left = await mailbox.release(claim, { forgive });
+    if (left === null || left === 0) return;
+    const { conversation, head } = claim;
+    await bell.ring({ conversation, headTurnId: "", model: head.model, traceId: head.id });
+  }
+
+  async #turn(held: HeldLease): Promise<CommitOutcome["kind"] | "handed-back"> {
+    const { claim } = held;
+    const { metrics, tokenizer, slots, messageTokensMax } = this.#parts;
+    if (claim.claims > claimsMax) return (await this.#commit(claim, failed("TURN_FAILED"))).kind;
+    const prompt = tokenizer.encode(promptFor(claim.head.text));
+    if (prompt.length > messageTokensMax) {
+      return (await this.#commit(claim, failed("MESSAGE_TOO_LONG", prompt.length))).kind;
+    }
+    const room = slots.take(claim.conversation);
+    let tenant: Tenant | null = null;
+    try {
+      if (room.evicted !== null) await this.#parts.states.saveIdle(room.slot, room.evicted);
+      const restored = await this.#parts.states.restore(claim, room);
+      const { outcome, writer } = await this.#run(held, {
+        slot: room.slot,
+        prompt,
+        replay: restored.replay,
+      });
+      if (held.lost.aborted) return "lease-lost";
+      if (outcome === null) return "handed-back";
+      const verdict = await this.#commit(claim, outcome);
+      const ended = verdict.kind === "committed" || verdict.kind === "already-committed";
+      writer.close({ done: ended });
+      // A reply that kept nothing (stopped before its first word) or failed leaves a slot that is
+      // ahead of the log.
+      if (verdict.kind === "committed" && outcome.logTokens.length > 0) {
+        tenant = await this.#keep(claim, room.slot, {
+          conversation: claim.conversation,
+          logHead: formatLogHead(verdict.logHead),
+          snapshotHead: restored.snapshotHead,
+        });
+      }
+      return verdict.kind;
+    } catch (error) {
+      metrics.failures.inc();
+      this.#parts.log.error("turn interrupted", {
+        conversation: claim.conversation,
+        turn: claim.head.id,
+        ...errorFields(error),
+      });
+      if (error instanceof EyrieError && error.code === "RECORD_CORRUPT") {
+        return (await this.#commit(claim, failed("RECORD_CORRUPT"))).kind;
+      }
+      throw error;
+    } finally {
+      slots.leave(room.slot, tenant);
+    }
+  }
+
+  /** Feeds and draws until the reply ends; a null outcome means that the turn was handed back. */
+  async #run(
+    held: HeldLease,
+    work: {
+      readonly slot: number;
+      readonly prompt: readonly number[];
+      readonly replay: readonly number[];
+    },
+  ): Promise<{ outcome: Outcome | null; writer: LiveWriter }> {
+    const { head, conversation, fence } = held.claim;
+    const { batch, stops, truth, live, metrics } = this.#parts;
+    const startedMs = performance.now();
+    const key = { turn: head.id, attempt: head.attempt };
+    const reply = new Reply({
+      tokenizer: this.#parts.tokenizer,
+      replay: work.replay,
+      prompt: work.prompt,
+      seed: turnSeed(key),
+      sampling: head.sampling,
+      maxTokens: head.maxTokens,
+    });
+    const writer = new LiveWriter(live, conversation, { key, fence, reply });
+    const unlisten = await stops.listen(conversation, head.id, () => reply.stop("stopped"));
+    if (await isStopRequested(truth, conversation, head.id)) reply.stop("stopped");
+    const deadline = setTimeout(() => reply.stop("deadline"), deadlineMs);
+    const running = batch.run(work.slot, reply, () => {
+      if (reply.replyTokens === 1) {
+        metrics.timeToFirstToken.observe((performance.now() - startedMs) / 1000);
+      }
+      writer.progress();
+    });
+    const leave = AbortSignal.any([held.lost, this.#leaving.signal]);
+    leave.addEventListener("abort", running.cancel, { once: true });
+    if (leave.aborted) running.cancel();
+    try {
+      const { end, computeMs } = await running.outcome;
+      if (end === "cancelled") return { outcome: null, writer };
+      const counts = {
+        promptTokens: work.prompt.length,
+        replyTokens: reply.replyTokens,
+        replayedTokens: work.replay.length,
+        computeMs,
+      };
+      if (end === "not-finite") {
+        return { outcome: { ...failed("TURN_NOT_FINITE"), ...counts }, writer };
+      }
+      const { text, logTokens } = reply;
+      return {
+        outcome: { end: reply.end ?? "stop", code: null, text, logTokens, ...counts },
+        writer,
+      };
+    } finally {
+      clearTimeout(deadline);
+      leave.removeEventListener("abort", running.cancel);
+      writer.close({ done: false });
+      await unlisten();
+    }
+  }
+
+  async #commit(claim: Claim, outcome: Outcome): Promise<CommitOutcome> {
+    const { ledger, metrics, log, numericClass } = this.#parts;
+    const { head } = claim;
+    const { logTokens, ...said } = outcome;
+    const record: ReplyRecord = {
+      ...said,
+      turn: head.id,
+      attempt: head.attempt,
+      conversation: claim.conversation,
+      seq: claim.seq,
+      status: outcome.code === null ? "committed" : "failed",
+      fence: claim.fence,
+      model: head.model,
+      numericClass,
+      locale: head.locale,
+      origin: head.origin,
+      committedAtMs: Date.now(),
+    };
+    const startedMs = performance.now();
+    const committed = await ledger.commit(claim, record, {
+      startedFrom: parseLogHead(claim.logHead),
+      tokens: logTokens,
+    });
+    metrics.commitSeconds.observe((performance.now() - startedMs) / 1000);
+    if (committed.kind === "committed") {
+      metrics.turns.inc({ end: outcome.end });
+      log.debug("turn committed", {
+        conversation: claim.conversation,
+        turn: head.id,
+        end: outcome.end,
+        promptTokens: outcome.promptTokens,
+        replyTokens: outcome.replyTokens,
+        replayedTokens: outcome.replayedTokens,
+      });
+    } else {
+      log.warn("commit refused", {
+        conversation: claim.conversation,
+        turn: head.id,
+        refusal: committed.kind,
+      });
+    }
+    return committed;
+  }
+
+  /** After a commit: saves what the slot holds once enough was fed since the last snapshot. */
+  async #keep(claim: Claim, slot: number, tenant: Tenant): Promise<Tenant> {
+    const { states, batch } = this.#parts;
+    const logHead = parseLogHead(tenant.logHead);
+    const savedAt = tenant.snapshotHead === null ? 0 : parseLogHead(tenant.snapshotHead).tokens;
+    if (logHead.tokens - savedAt < batch.snapshotTokens) return tenant;
+    const saved = await states.save(slot, tenant);
+    await states.trim(claim, logHead, saved.kept);
+    return saved.tenant;
+  }
+}
+
+function failed(code: ErrorCode, promptTokens = 0): Outcome {
+  return {
+    end: "failed",
+    code,
+    text: "",
+    logTokens: [],
+    promptTokens,
+    replyTokens: 0,
+    replayedTokens: 0,
+    computeMs: 0,
+  };
+}

@@ -1,0 +1,146 @@
+/**
+ * The turn loop's heart: all running replies, one step after another.
+ *
+ * It owns the order of steps and nothing else: slots belong to the caller, who promises that two
+ * rows never share one. A row leaves the batch when its reply is done, was cancelled, or its logits
+ * were not finite; its mates never notice.
+ */
+import type { Engine } from "../engine/engine.ts";
+import { allot, learnCosts, prefillBudget, type StepCosts } from "../scheduler/scheduler.ts";
+import type { Reply } from "./reply.ts";
+
+const snapshotTokensMin = 64;
+const snapshotTokensMax = 4096;
+
+export type RowEnd = "done" | "cancelled" | "not-finite";
+
+interface Row {
+  readonly slot: number;
+  readonly reply: Reply;
+  readonly onProgress: () => void;
+  readonly resolve: (outcome: RowOutcome) => void;
+  readonly reject: (error: Error) => void;
+  computeMs: number;
+  cancelled: boolean;
+}
+
+export interface RowOutcome {
+  readonly end: RowEnd;
+  /** This row's share of the steps it was in, by tokens. */
+  readonly computeMs: number;
+}
+
+export interface RunningRow {
+  readonly outcome: Promise<RowOutcome>;
+  /** Leaves the batch before the next step; the slot's state is then undefined. */
+  readonly cancel: () => void;
+}
+
+export interface StepReport {
+  readonly rows: number;
+  readonly decodeTokens: number;
+  readonly prefillTokens: number;
+  readonly computeMs: number;
+}
+
+export class Batch {
+  readonly #engine: Engine;
+  readonly #onStep: (report: StepReport) => void;
+  #rows: Row[] = [];
+  #costs: StepCosts | null = null;
+  #looping = false;
+
+  constructor(engine: Engine, onStep: (report: StepReport) => void) {
+    this.#engine = engine;
+    this.#onStep = onStep;
+  }
+
+  get running(): number {
+    return this.#rows.length;
+  }
+
+  /** A snapshot is due after as many tokens as can be replayed in about a second. */
+  get snapshotTokens(): number {
+    const perSecond = 1000 / (this.#costs?.prefillTokenMs || 1000 / snapshotTokensMin);
+    return Math.max(snapshotTokensMin, Math.min(snapshotTokensMax, Math.floor(perSecond)));
+  }
+
+  /** Adds a row; `onProgress` is called after every step that drew a token for it. */
+  run(slot: number, reply: Reply, onProgress: () => void): RunningRow {
+    const { promise, resolve, reject } = Promise.withResolvers<RowOutcome>();
+    const row: Row = { slot, reply, onProgress, resolve, reject, computeMs: 0, cancelled: false };
+    this.#rows.push(row);
+    if (!this.#looping) void this.#loop();
+    return {
+      outcome: promise,
+      cancel: () => {
+        row.cancelled = true;
+      },
+    };
+  }
+
+  async #loop(): Promise<void> {
+    this.#looping = true;
+    try {
+      while (this.#rows.length > 0) {
+        this.#leave((row) => row.cancelled, "cancelled");
+        this.#leave((row) => row.reply.done, "done");
+        if (this.#rows.length > 0) await this.#step();
+      }
+    } catch (error) {
+      const failure = error instanceof Error ? error : new Error(String(error));
+      for (const row of this.#rows.splice(0)) row.reject(failure);
+    } finally {
+      this.#looping = false;
+    }
+  }
+
+  async #step(): Promise<void> {
+    const demands = this.#rows.map(({ reply }, row) => ({
+      row,
+      kind: reply.decoding ? ("decode" as const) : ("prefill" as const),
+      tokens: reply.waiting,
+    }));
+    const decoding = demands.some(({ kind }) => kind === "decode");
+    const tokens = allot(demands, prefillBudget(decoding, this.#costs));
+    const fed = this.#rows.filter((_, index) => (tokens[index] ?? 0) > 0);
+    const counts = tokens.filter((count) => count > 0);
+    const planned = fed.map(({ slot, reply }, index) => ({
+      slot,
+      want: "none" as const,
+      ...reply.take(counts[index] ?? 0),
+    }));
+    const prefillTokens = demands.reduce(
+      (sum, { kind }, index) => sum + (kind === "prefill" ? (tokens[index] ?? 0) : 0),
+      0,
+    );
+    const { results, computeMs } = await this.#engine.step({ rows: planned });
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    this.#costs = learnCosts(this.#costs, { prefillTokens, ms: computeMs });
+    this.#onStep({
+      rows: fed.length,
+      decodeTokens: total - prefillTokens,
+      prefillTokens,
+      computeMs,
+    });
+    const broken = new Set<Row>();
+    for (const [index, row] of fed.entries()) {
+      row.computeMs += (computeMs * (counts[index] ?? 0)) / total;
+      const result = results[index];
+      if (result === undefined || result.slot !== row.slot) throw new Error("results out of order");
+      if (!result.finite) {
+        broken.add(row);
+        continue;
+      }
+      row.reply.accept(result.token);
+      if (result.token !== null) row.onProgress();
+    }
+    this.#leave((row) => broken.has(row), "not-finite");
+  }
+
+  #leave(which: (row: Row) => boolean, end: RowEnd): void {
+    const leaving = this.#rows.filter(which);
+    this.#rows = this.#rows.filter((row) => !which(row));
+    for (const row of leaving) row.resolve({ end, computeMs: row.computeMs });
+  }
+}

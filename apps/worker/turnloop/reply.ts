@@ -1,0 +1,169 @@
+/**
+ * One reply in progress, pure: which tokens to feed next, and what a drawn token means.
+ *
+ * prompt ──▶ decode ──▶ closing ──▶ done
+ *
+ * Prompt: the tokens that restore the state, then the turn's own. Decode: each drawn token is fed
+ * back. A reply ends when its bytes contain a blank line, at token 0, at its token limit, or when it
+ * is stopped; closing then feeds what is missing so that the state ends right after `\n\n`, whatever
+ * token the end was part of. `logTokens` is exactly what was fed after the restored part.
+ */
+import assert from "node:assert/strict";
+import type { SampleOptions } from "#kernels/backends/contract.ts";
+import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
+import { type EndReason, replyEnd, type Sampling } from "#infra/turn/index.ts";
+
+/** Id 0 ends a text in every World vocabulary. */
+const endOfText = 0;
+const newline = 0x0a;
+
+export interface ReplyOptions {
+  readonly tokenizer: Tokenizer;
+  /** Tokens that bring the slot's state to the log head; fed first and not logged again. */
+  readonly replay: readonly number[];
+  readonly prompt: readonly number[];
+  readonly seed: string;
+  readonly sampling: Sampling;
+  readonly maxTokens: number;
+}
+
+export interface Feed {
+  readonly tokens: readonly number[];
+  readonly sample?: SampleOptions;
+}
+
+export class Reply {
+  readonly #options: ReplyOptions;
+  readonly #stream;
+  #phase: "prompt" | "decode" | "closing" | "done" = "prompt";
+  #pending: number[];
+  #fedLog: number[] = [];
+  #replayLeft: number;
+  #draws = 0;
+  #text = "";
+  /** The last byte of everything drawn so far, for an end that spans two tokens. */
+  #lastByte = -1;
+  #end: EndReason | null = null;
+
+  constructor(options: ReplyOptions) {
+    assert(options.prompt.length > 0 && options.maxTokens > 0);
+    this.#options = options;
+    this.#stream = options.tokenizer.stream();
+    this.#pending = [...options.replay, ...options.prompt];
+    this.#replayLeft = options.replay.length;
+  }
+
+  get done(): boolean {
+    return this.#phase === "done";
+  }
+
+  get decoding(): boolean {
+    return this.#phase === "decode" || this.#phase === "closing";
+  }
+
+  /** Tokens that can be fed now. */
+  get waiting(): number {
+    return this.#pending.length;
+  }
+
+  /** Why it ended; null while it runs. */
+  get end(): EndReason | null {
+    return this.#end;
+  }
+
+  /** Visible text so far: no leading space, no end marker. */
+  get text(): string {
+    const text = this.#text.trimStart();
+    return this.#end === null ? text : text.trimEnd();
+  }
+
+  get replyTokens(): number {
+    return this.#draws;
+  }
+
+  /** The tokens of this turn's log block. */
+  get logTokens(): readonly number[] {
+    return this.#fedLog;
+  }
+
+  /** Takes up to `count` tokens to feed in the next step. */
+  take(count: number): Feed {
+    const tokens = this.#pending.splice(0, count);
+    assert(tokens.length > 0, "nothing to feed");
+    const replayed = Math.min(tokens.length, this.#replayLeft);
+    this.#replayLeft -= replayed;
+    this.#fedLog.push(...tokens.slice(replayed));
+    const draws = this.#pending.length === 0 && this.#phase !== "closing";
+    return draws ? { tokens, sample: this.#sample() } : { tokens };
+  }
+
+  /** After a step: the drawn token, or null when none was asked for. */
+  accept(token: number | null): void {
+    // More to feed, or stopped while the step was running: the drawn token is not used.
+    if (this.#pending.length > 0 || this.#phase === "done") return;
+    if (this.#phase === "closing") {
+      this.#phase = "done";
+      return;
+    }
+    assert(token !== null, "a draw was asked for");
+    this.#phase = "decode";
+    this.#draws++;
+    if (token === endOfText) return this.#close("stop", this.#missingEnd());
+    const bytes = this.#options.tokenizer.bytesOf(token);
+    const end = this.#findEnd(bytes);
+    if (end !== null) {
+      this.#read(bytes.subarray(0, end));
+      return this.#close("stop", this.#options.tokenizer.encode(bytes.subarray(0, end)));
+    }
+    this.#read(bytes);
+    if (this.#draws >= this.#options.maxTokens) {
+      return this.#close("length", [token, ...this.#missingEnd()]);
+    }
+    this.#pending = [token];
+  }
+
+  /** Ends it with what it has said so far. Before the first word nothing of the turn is kept. */
+  stop(reason: "stopped" | "deadline"): void {
+    if (this.#phase === "prompt") {
+      this.#end = reason;
+      this.#phase = "done";
+      this.#pending = [];
+      this.#fedLog = [];
+    } else if (this.#phase === "decode") {
+      this.#close(reason, [...this.#pending, ...this.#missingEnd()]);
+    }
+  }
+
+  #close(reason: EndReason, tokens: number[]): void {
+    this.#end = reason;
+    this.#text += this.#stream.flush();
+    const end = this.#text.indexOf(replyEnd);
+    if (end >= 0) this.#text = this.#text.slice(0, end);
+    this.#pending = tokens;
+    this.#phase = "closing";
+  }
+
+  /** Offset just behind the first blank line that ends inside `bytes`, or null. */
+  #findEnd(bytes: Uint8Array): number | null {
+    let before = this.#lastByte;
+    for (const [index, byte] of bytes.entries()) {
+      if (byte === newline && before === newline) return index + 1;
+      before = byte;
+    }
+    return null;
+  }
+
+  #read(bytes: Uint8Array): void {
+    this.#text += this.#stream.pushBytes(bytes);
+    this.#lastByte = bytes.at(-1) ?? this.#lastByte;
+  }
+
+  /** What has to follow the drawn bytes so that they end in a blank line. */
+  #missingEnd(): number[] {
+    return this.#options.tokenizer.encode(this.#lastByte === newline ? "\n" : replyEnd);
+  }
+
+  #sample(): SampleOptions {
+    return { seed: this.#options.seed, draw: this.#draws, ...this.#options.sampling };
+  }
+}

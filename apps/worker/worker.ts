@@ -1,0 +1,148 @@
+/**
+ * A worker: an engine, a batch, and a hand on the model's wake queue.
+ *
+ * It owns the only mutable model state. It may die at any moment: what it held is claimed by others
+ * when its leases run out. Asked to close, it takes no new turns, lets running ones finish for a
+ * while, hands the rest back, and saves the states it holds.
+ */
+import { randomBytes } from "node:crypto";
+import { availableParallelism } from "node:os";
+import type { Config } from "#infra/config/config.ts";
+import { StopListener } from "#infra/control/control.ts";
+import { Ledger } from "#infra/ledger/ledger.ts";
+import { LivePublisher } from "#infra/live/live.ts";
+import { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
+import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
+import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
+import { errorFields, type Log } from "#infra/telemetry/log.ts";
+import { answerWakes, sweepMs, WakeBell } from "#infra/wake/wake.ts";
+import { announceWorker, withdrawWorker } from "#infra/wake/workers.ts";
+import { Engine } from "./engine/engine.ts";
+import { createWorkerMetrics } from "./metrics.ts";
+import { openWorkerModel } from "./model.ts";
+import { Answerer } from "./turnloop/answer.ts";
+import { Batch } from "./turnloop/batch.ts";
+import { Slots } from "./turnloop/slots.ts";
+import { States } from "./turnloop/states.ts";
+
+const announceMs = 1_000;
+/** Running turns may finish for this long after a close is asked for. */
+const drainMsMax = 10_000;
+
+export interface WorkerAddresses {
+  readonly truthUrl: string;
+  readonly stateUrl: string;
+}
+
+export interface RunningWorker {
+  readonly id: string;
+  readonly port: number;
+  /** Rejects when the engine is lost; the process must then exit. */
+  readonly failed: Promise<never>;
+  close(): Promise<void>;
+}
+
+export async function startWorker(
+  config: Config,
+  addresses: WorkerAddresses,
+  log: Log,
+): Promise<RunningWorker> {
+  const model = await openWorkerModel(config.EYRIE_MODEL);
+  const engine = await Engine.open({
+    modelDirectory: config.EYRIE_MODEL,
+    backend: config.EYRIE_BACKEND,
+    slots: config.EYRIE_SLOTS,
+    threads: config.EYRIE_THREADS === 0 ? availableParallelism() : config.EYRIE_THREADS,
+  });
+  const truth = await connectRedis(addresses.truthUrl);
+  const state = await connectRedis(addresses.stateUrl);
+  const control = await duplicateRedis(truth);
+  const bell = new WakeBell(truth);
+  const ledger = new Ledger(truth);
+  const id = randomBytes(6).toString("hex");
+  const registry = createMetrics();
+  const metrics = createWorkerMetrics(registry, () => batch.running);
+  const batch = new Batch(engine, metrics.step);
+  const slots = new Slots(engine.info.slots);
+  const states = new States(
+    engine,
+    { ledger, snapshots: new SnapshotStore(state) },
+    { fingerprint: model.fingerprint, log },
+  );
+  const answerer = new Answerer({
+    worker: id,
+    numericClass: engine.info.numericClass,
+    messageTokensMax: config.EYRIE_MESSAGE_TOKENS_MAX,
+    truth,
+    mailbox: new Mailbox(truth),
+    ledger,
+    live: new LivePublisher(state),
+    stops: new StopListener(control),
+    bell,
+    tokenizer: model.tokenizer,
+    batch,
+    slots,
+    states,
+    metrics,
+    log,
+  });
+
+  let draining = false;
+  const health = await serveHealth({
+    host: config.EYRIE_HTTP_HOST,
+    port: config.EYRIE_WORKER_PORT,
+    metrics: registry,
+    readiness: () => {
+      if (draining) return { ready: false, reason: "draining" };
+      return truth.status === "ready" ? { ready: true } : { ready: false, reason: "no redis" };
+    },
+  });
+  const wakes = await answerWakes(
+    truth,
+    { model: model.name, concurrency: engine.info.slots },
+    (wake) => answerer.answer(wake),
+  );
+  const info = {
+    id,
+    model: model.name,
+    backend: engine.info.name,
+    numericClass: engine.info.numericClass,
+    slots: engine.info.slots,
+  };
+  await announceWorker(truth, info);
+  const announcer = setInterval(() => {
+    announceWorker(truth, info).catch((error: unknown) => {
+      log.warn("not announced", errorFields(error));
+    });
+  }, announceMs);
+  const sweeper = setInterval(() => {
+    bell.sweep(model.name).catch((error: unknown) => {
+      log.warn("sweep failed", errorFields(error));
+    });
+  }, sweepMs);
+  log.info("worker ready", {
+    worker: id,
+    model: model.name,
+    numericClass: engine.info.numericClass,
+    slots: engine.info.slots,
+    port: health.port,
+  });
+
+  async function close(): Promise<void> {
+    draining = true;
+    clearInterval(announcer);
+    clearInterval(sweeper);
+    await withdrawWorker(truth, info);
+    const patience = setTimeout(() => answerer.leave(), drainMsMax);
+    await wakes.close();
+    clearTimeout(patience);
+    for (const { slot, tenant } of slots.idle()) await states.saveIdle(slot, tenant);
+    await health.close();
+    await bell.close();
+    await engine.close();
+    for (const client of [control, truth, state]) client.disconnect();
+  }
+
+  return { id, port: health.port, failed: engine.failed, close };
+}

@@ -1,0 +1,79 @@
+/**
+ * The life of one of our processes: configuration, readiness, signals, a clean end.
+ *
+ * A process that cannot start or go on says why in one line with a code, in the operator's language,
+ * and exits with that error's code; a stack trace is for programmer errors only. Started by
+ * `eyrie start` it reports readiness over the IPC channel and ends when that channel closes, so
+ * nothing is left running when the parent dies.
+ */
+import { type Config, loadConfig } from "#infra/config/config.ts";
+import { EyrieError } from "#infra/errors/error.ts";
+import { fallbackLocale, loadTranslator } from "#infra/i18n/i18n.ts";
+import { createLog, errorFields, type Log } from "#infra/telemetry/log.ts";
+
+/** A close that takes longer is cut off. */
+const closeMsMax = 25_000;
+
+export interface Running {
+  close(): Promise<void>;
+  /** Rejects when the process cannot go on. */
+  readonly failed?: Promise<never>;
+  /** Port of the health pages. */
+  readonly port: number;
+}
+
+/** What a process tells its parent once. */
+export interface ReadyMessage {
+  readonly ready: true;
+  readonly port: number;
+}
+
+export async function runProcess(
+  name: string,
+  start: (config: Config, log: Log) => Promise<Running>,
+): Promise<void> {
+  try {
+    const config = loadConfig(process.env);
+    const log = createLog({ process: name, level: config.EYRIE_LOG_LEVEL });
+    const running = await start(config, log);
+    process.send?.({ ready: true, port: running.port } satisfies ReadyMessage);
+    const end = untilAskedToEnd();
+    try {
+      await (running.failed === undefined ? end : Promise.race([end, running.failed]));
+    } catch (error) {
+      log.error("going down", errorFields(error));
+      process.exitCode = 1;
+    }
+    setTimeout(() => process.exit(1), closeMsMax).unref();
+    await running.close();
+    process.exit();
+  } catch (error) {
+    await reportError(error, process.env["EYRIE_LOCALE"] ?? fallbackLocale);
+    process.exit();
+  }
+}
+
+/** Prints an error for a person and sets the exit code. */
+export async function reportError(error: unknown, locale: string): Promise<void> {
+  if (error instanceof EyrieError) {
+    const translator = await loadTranslator();
+    process.stderr.write(`${error.code}: ${translator.error(locale, error)}\n`);
+    process.exitCode = error.exitCode;
+  } else {
+    process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+    process.exitCode = 1;
+  }
+}
+
+function untilAskedToEnd(): Promise<void> {
+  return new Promise((resolve) => {
+    process.once("SIGTERM", () => resolve());
+    // Ctrl-C reaches the whole group; a supervised process waits for its parent's word.
+    if (process.connected) {
+      process.on("SIGINT", () => {});
+      process.once("disconnect", () => resolve());
+    } else {
+      process.once("SIGINT", () => resolve());
+    }
+  });
+}
