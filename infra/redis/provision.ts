@@ -40,11 +40,13 @@ export interface ProvisionOptions {
   readonly production?: boolean;
   /** Folders to look for programs in, as in PATH. */
   readonly searchPath?: string;
+  /** How long a given URL may take to answer: in a fleet its server may only just be starting. */
+  readonly patienceMs?: number;
   /** Ways that may be tried; all by default. */
   readonly kinds?: readonly RedisKind[];
 }
 
-const urlPatienceMs = 10_000;
+const patienceMsDefault = 10_000;
 const pollMs = 250;
 const allKinds: readonly RedisKind[] = ["url", "binary", "debian", "javascript"];
 
@@ -54,7 +56,7 @@ export async function provisionRedis(options: ProvisionOptions): Promise<Provisi
   const production = options.production ?? process.env["NODE_ENV"] === "production";
   const kinds = options.kinds ?? allKinds;
   if (options.url !== undefined && kinds.includes("url")) {
-    return useGiven(options.url, role);
+    return useGiven(options.url, role, options.patienceMs ?? patienceMsDefault);
   }
   const directory = join(dataDirectory, "redis", role);
   if (kinds.includes("binary")) {
@@ -111,9 +113,12 @@ function startJavascript({ role, directory, log }: Place): Promise<Server> {
   });
 }
 
-/** Waits a little for a given server: in a fleet it may be starting at this very moment. */
-async function useGiven(url: string, role: RedisRole): Promise<ProvisionedRedis> {
-  const deadlineMs = Date.now() + urlPatienceMs;
+async function useGiven(
+  url: string,
+  role: RedisRole,
+  patienceMs: number,
+): Promise<ProvisionedRedis> {
+  const deadlineMs = Date.now() + patienceMs;
   for (;;) {
     const answer = await ping(url);
     if (answer.kind === "ready") {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -6,6 +7,15 @@ import { connect, provision, readableLog, temporaryFolder } from "./place.ts";
 
 /** What apt says when there is no way out to its servers. */
 const noNetwork = /resolving|resolve|connect|timed out|Failed to fetch/i;
+
+/** What the server says about itself. */
+async function settings(url: string): Promise<Record<string, unknown>> {
+  const names = ["appendonly", "appendfsync", "maxmemory-policy", "save", "port", "dir"];
+  // In RESP 3 the reply is a map; flat pairs in RESP 2.
+  const reply: unknown = await connect(url).call("CONFIG", "GET", ...names);
+  const flat = Array.isArray(reply) ? reply.flat() : Object.entries(reply as object).flat();
+  return Object.fromEntries(names.map((name) => [name, flat[flat.indexOf(name) + 1]]));
+}
 
 describe("where a Redis comes from", () => {
   test("a URL that is given wins, and is not ours to stop", async () => {
@@ -22,13 +32,6 @@ describe("where a Redis comes from", () => {
     const truth = await provision({ dataDirectory, role: "truth", kinds: ["binary"] });
     const state = await provision({ dataDirectory, role: "state", kinds: ["binary"] });
     expect(truth).toMatchObject({ kind: "binary", durable: true });
-    const settings = async (url: string) => {
-      const names = ["appendonly", "appendfsync", "maxmemory-policy", "save", "port", "dir"];
-      // In RESP 3 the reply is a map; flat pairs in RESP 2.
-      const reply: unknown = await connect(url).call("CONFIG", "GET", ...names);
-      const flat = Array.isArray(reply) ? reply.flat() : Object.entries(reply as object).flat();
-      return Object.fromEntries(names.map((name) => [name, flat[flat.indexOf(name) + 1]]));
-    };
     const common = { appendonly: "yes", "maxmemory-policy": "noeviction", save: "", port: "0" };
     expect(await settings(truth.url)).toEqual({
       ...common,
@@ -82,7 +85,12 @@ describe("where a Redis comes from", () => {
     expect(redis).toMatchObject({ kind: "javascript", durable: false });
     expect(log.lines).toEqual([expect.stringMatching(/^warn: .*LOST/)]);
     const client = connect(redis.url);
-    expect(await client.eval("#!lua\nreturn redis.call('INCRBY', KEYS[1], 2)", 1, "n")).toBe(2);
+    // The head line of all our scripts, and the hash that ioredis will ask for.
+    const script = "#!lua\nreturn redis.call('INCRBY', KEYS[1], 2)";
+    const hash = createHash("sha1").update(script).digest("hex");
+    expect(await client.script("LOAD", script)).toBe(hash);
+    expect(await client.eval(script, 1, "n")).toBe(2);
+    expect(await client.evalsha(hash, 1, "n")).toBe(4);
   });
 
   test("the JavaScript server is refused in production", async () => {
@@ -102,7 +110,7 @@ describe("where a Redis comes from", () => {
   });
 
   test("a given URL where nobody answers is REDIS_UNAVAILABLE, not a reason to go on", async () => {
-    const options = { role: "truth", log: readableLog() } as const;
+    const options = { role: "truth", log: readableLog(), patienceMs: 500 } as const;
     const dataDirectory = await temporaryFolder();
     const url = join(dataDirectory, "nobody.sock");
     await expect(provisionRedis({ ...options, dataDirectory, url })).rejects.toMatchObject({
