@@ -30,24 +30,29 @@ function createClient(url: string): Redis {
 /** A connected client with our scripts defined. The caller closes it with `quit()`. */
 export async function connectRedis(url: string): Promise<ScriptedRedis> {
   const client = createClient(url);
-  let lastError: unknown;
+  let lastError: unknown = new Error("timed out");
   client.on("error", (error) => {
     // ioredis reconnects by itself; the last reason is kept for the message below.
     lastError = error;
   });
-  const timeout = AbortSignal.timeout(connectMsMax);
-  const refused = new Promise<never>((_, reject) => {
-    timeout.addEventListener("abort", () => reject(new Error("timed out")), { once: true });
+  // Not events.once: that gives up at the first error, and errors are what it retries through.
+  const ready = Promise.withResolvers<void>();
+  const patience = setTimeout(ready.reject, connectMsMax);
+  client.once("ready", ready.resolve);
+  client.connect().catch(() => {
+    // It goes on trying; a Redis that is just starting is a pause, too.
   });
   try {
-    await Promise.race([client.connect(), refused]);
-  } catch (error) {
+    await ready.promise;
+  } catch {
     client.disconnect();
     throw new EyrieError(
       "REDIS_UNAVAILABLE",
-      { url: withoutPassword(url), reason: reasonOf(lastError ?? error) },
-      { cause: error },
+      { url: withoutPassword(url), reason: reasonOf(lastError) },
+      { cause: lastError },
     );
+  } finally {
+    clearTimeout(patience);
   }
   return defineScripts(client);
 }

@@ -1,0 +1,256 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Ledger } from "#infra/ledger/ledger.ts";
+import { advance, parseLogHead } from "#infra/ledger/tokenlog.ts";
+import { type Claim, leaseMs, Mailbox, mailboxLengthMax } from "#infra/mailbox/mailbox.ts";
+import { conversationKeys } from "#infra/redis/keys.ts";
+import type { ConversationId } from "#infra/turn/index.ts";
+import type { ScriptedRedis } from "#infra/redis/scripts.ts";
+import { RedisServer } from "#test/redis/server.ts";
+import { aConversation, aRecord, aTurn } from "../turns.ts";
+
+let server: RedisServer;
+let truth: ScriptedRedis;
+let mailbox: Mailbox;
+let ledger: Ledger;
+const conversation = aConversation();
+
+beforeAll(async () => {
+  server = await RedisServer.start();
+  truth = await server.client();
+  mailbox = new Mailbox(truth);
+  ledger = new Ledger(truth);
+});
+
+afterAll(async () => {
+  truth.disconnect();
+  await server.stop();
+});
+
+beforeEach(async () => {
+  await truth.flushall();
+});
+
+async function claimed(worker = "w1"): Promise<Claim> {
+  const outcome = await mailbox.claim(conversation, worker);
+  if (outcome.kind !== "claimed") throw new Error(`not claimed: ${outcome.kind}`);
+  return outcome.claim;
+}
+
+async function commit(claim: Claim, tokens: readonly number[] = [1, 2, 3]) {
+  const startedFrom = parseLogHead(claim.logHead);
+  return ledger.commit(claim, aRecord(claim), { startedFrom, tokens });
+}
+
+describe("append", () => {
+  test("numbers turns without gaps and knows a turn that comes again", async () => {
+    expect(await mailbox.append(aTurn(1))).toEqual({ kind: "appended", seq: 1, waiting: 1 });
+    expect(await mailbox.append(aTurn(1))).toEqual({ kind: "known" });
+    expect(await mailbox.append(aTurn(2))).toEqual({ kind: "appended", seq: 2, waiting: 2 });
+    expect((await mailbox.waiting(conversation)).map(({ id }) => id)).toEqual(["1", "2"]);
+  });
+
+  test("still knows a turn that was answered", async () => {
+    await mailbox.append(aTurn(1));
+    await commit(await claimed());
+    expect(await mailbox.append(aTurn(1))).toEqual({ kind: "known" });
+  });
+
+  test("refuses the newest when full, and takes it once there is room", async () => {
+    for (let id = 1; id <= mailboxLengthMax; id++) await mailbox.append(aTurn(id));
+    expect(await mailbox.append(aTurn(99))).toEqual({ kind: "full" });
+    await commit(await claimed());
+    expect((await mailbox.append(aTurn(99))).kind).toBe("appended");
+  });
+
+  test("keeps any text unchanged", async () => {
+    const text = 'ünï 🪶 "quotes" \\n \' 1 2 3';
+    await mailbox.append(aTurn(1, { text }));
+    expect((await claimed()).head.text).toBe(text);
+  });
+});
+
+describe("claim", () => {
+  test("is empty without mail, and exclusive with it", async () => {
+    expect(await mailbox.claim(conversation, "w1")).toEqual({ kind: "empty" });
+    await mailbox.append(aTurn(1));
+    const first = await claimed();
+    const second = await mailbox.claim(conversation, "w2");
+    expect(second.kind).toBe("leased");
+    expect(await mailbox.renew(first)).toBe(true);
+  });
+
+  test("a lease that ran out is lost: a larger fence, no renewal, no commit", async () => {
+    await mailbox.append(aTurn(1));
+    const dead = await claimed("dead");
+    await truth.pexpire(conversationKeys(conversation).lease, 1);
+    await new Promise((done) => setTimeout(done, 5));
+    const successor = await claimed("alive");
+    expect(successor.fence).toBeGreaterThan(dead.fence);
+    expect(successor.previousWorker).toBe("dead");
+    expect(await mailbox.renew(dead)).toBe(false);
+    expect(await commit(dead)).toEqual({ kind: "lease-lost" });
+    expect(await mailbox.release(dead, { forgive: false })).toBeNull();
+    expect((await commit(successor)).kind).toBe("committed");
+  });
+
+  test("counts claims of a head until it is committed or forgiven", async () => {
+    await mailbox.append(aTurn(1));
+    await mailbox.append(aTurn(2));
+    const first = await claimed();
+    expect(first.claims).toBe(1);
+    await mailbox.release(first, { forgive: false });
+    const second = await claimed();
+    expect(second.claims).toBe(2);
+    await mailbox.release(second, { forgive: true });
+    const third = await claimed();
+    expect(third.claims).toBe(1);
+    await commit(third);
+    await mailbox.release(third, { forgive: false });
+    expect((await claimed()).claims).toBe(1);
+  });
+
+  test("the lease expires by itself", async () => {
+    await mailbox.append(aTurn(1));
+    await claimed();
+    const msLeft = await truth.pttl(conversationKeys(conversation).lease);
+    expect(msLeft).toBeGreaterThan(0);
+    expect(msLeft).toBeLessThanOrEqual(leaseMs);
+  });
+
+  test("a record that rotted is refused by name", async () => {
+    await mailbox.append(aTurn(1));
+    const { mailbox: key } = conversationKeys(conversation);
+    const entry = (await truth.lindex(key, 0)) ?? "";
+    await truth.lset(key, 0, entry.replace("message 1", "message 2"));
+    await expect(mailbox.claim(conversation, "w1")).rejects.toMatchObject({
+      code: "RECORD_CORRUPT",
+    });
+  });
+});
+
+describe("commit", () => {
+  test("advances log, ledger, mailbox and outbox together", async () => {
+    const origin = { kind: "discord-message", channelId: "5", messageId: "1" } as const;
+    await mailbox.append(aTurn(1, { origin }));
+    const claim = await claimed();
+    const outcome = await commit(claim, [10, 20]);
+    const head = advance({ epoch: 0, tokens: 0, crc: 0 }, [10, 20]);
+    expect(outcome).toEqual({ kind: "committed", waiting: 0, logHead: head });
+    expect(await ledger.logHead(conversation)).toEqual(head);
+    expect((await ledger.log(conversation, head)).map(({ tokens }) => tokens)).toEqual([[10, 20]]);
+    const key = { turn: claim.head.id, attempt: 0 };
+    expect(await ledger.reply(conversation, key)).toEqual(aRecord(claim));
+    expect(await ledger.outbox()).toMatchObject([{ conversation, key }]);
+    await ledger.notePart(conversation, key, { index: 0, messageId: "900" });
+    await ledger.notePart(conversation, key, { index: 0, messageId: "901" });
+    expect(await ledger.parts(conversation, key)).toEqual(["900"]);
+    await ledger.markDelivered(conversation, key);
+    expect(await ledger.outbox()).toEqual([]);
+    expect(await truth.ttl(conversationKeys(conversation).reply(key))).toBeGreaterThan(29 * 86_400);
+  });
+
+  test("happens once", async () => {
+    await mailbox.append(aTurn(1));
+    const claim = await claimed();
+    await commit(claim);
+    expect(await commit(claim)).toEqual({ kind: "already-committed" });
+    expect((await ledger.summary(conversation)).logHead.tokens).toBe(3);
+  });
+
+  test("refuses a turn that is not the head", async () => {
+    await mailbox.append(aTurn(1));
+    await mailbox.append(aTurn(2));
+    const claim = await claimed();
+    const other = { ...claim, head: aTurn(2) };
+    expect(await commit(other)).toEqual({ kind: "lease-lost" });
+  });
+
+  test("refuses to extend a log that moved, and a reset moves it", async () => {
+    await mailbox.append(aTurn(1));
+    await commit(await claimed());
+    await truth.del(conversationKeys(conversation).lease);
+    await mailbox.append(aTurn(2));
+    const claim = await claimed();
+    expect(await ledger.reset(conversation)).toBe(3);
+    expect(await commit(claim)).toEqual({ kind: "log-moved" });
+    expect(await ledger.summary(conversation)).toMatchObject({
+      logHead: { epoch: 1, tokens: 0, crc: 0 },
+      blocks: 0,
+      waiting: 1,
+    });
+    await truth.del(conversationKeys(conversation).lease);
+    const again = await claimed();
+    expect(again.logHead).toBe("1:0:0");
+    expect((await commit(again)).kind).toBe("committed");
+  });
+
+  test("a failed turn leaves the log as it was", async () => {
+    await mailbox.append(aTurn(1));
+    const claim = await claimed();
+    const startedFrom = parseLogHead(claim.logHead);
+    const record = aRecord(claim, { status: "failed", end: "failed", code: "TURN_FAILED" });
+    await ledger.commit(claim, record, { startedFrom, tokens: [] });
+    expect((await ledger.summary(conversation)).logHead.tokens).toBe(0);
+    expect(await mailbox.waiting(conversation)).toEqual([]);
+  });
+});
+
+test("trim drops what the kept snapshots contain, once", async () => {
+  for (const id of [1, 2, 3]) {
+    await mailbox.append(aTurn(id));
+    await truth.del(conversationKeys(conversation).lease);
+    await commit(await claimed(), [id, id]);
+  }
+  await truth.del(conversationKeys(conversation).lease);
+  await mailbox.append(aTurn(4));
+  const claim = await claimed();
+  const head = parseLogHead(claim.logHead);
+  const [, , last] = await ledger.log(conversation, head);
+  const to = last?.start ?? head;
+  expect(await ledger.trim(claim, { from: claim.logStart, to }, 2)).toBe(true);
+  expect(await ledger.trim(claim, { from: claim.logStart, to }, 2)).toBe(false);
+  expect((await ledger.log(conversation, head)).map(({ tokens }) => tokens)).toEqual([[3, 3]]);
+});
+
+test("workers fighting over conversations lose, double and reorder nothing, through kill -9 of Redis", async () => {
+  const conversations = ["a", "b", "c", "d", "e", "f"].map((name) => aConversation(name));
+  const turnsEach = mailboxLengthMax;
+  // Asked of the ledger, because a commit's answer may be lost in the kill.
+  async function finished(): Promise<boolean> {
+    const summaries = await Promise.all(conversations.map((id) => ledger.summary(id)));
+    return summaries.every(({ turns }) => turns === turnsEach);
+  }
+  async function appendAll(id: ConversationId): Promise<void> {
+    const index = conversations.indexOf(id) + 1;
+    for (let turn = 1; turn <= turnsEach; turn++) {
+      await mailbox.append(aTurn(1000 * index + turn, { conversation: id }));
+    }
+  }
+  async function work(worker: string): Promise<void> {
+    while (!(await finished())) {
+      for (const id of conversations) {
+        const outcome = await mailbox.claim(id, worker);
+        // Redelivery: everything is appended again, and what is known must not double.
+        if (outcome.kind === "empty") await appendAll(id);
+        if (outcome.kind !== "claimed") continue;
+        const { claim } = outcome;
+        const startedFrom = parseLogHead(claim.logHead);
+        const tokens = [Number(claim.head.id)];
+        const result = await ledger.commit(claim, aRecord(claim), { startedFrom, tokens });
+        if (result.kind === "committed") await mailbox.release(claim, { forgive: false });
+      }
+    }
+  }
+  const workers = Promise.all(["w1", "w2", "w3"].map(work));
+  await new Promise((done) => setTimeout(done, 30));
+  await server.kill();
+  await server.restart();
+  await workers;
+  for (const [index, id] of conversations.entries()) {
+    const head = await ledger.logHead(id);
+    const log = (await ledger.log(id, head)).flatMap(({ tokens }) => tokens);
+    expect(log).toEqual(
+      Array.from({ length: turnsEach }, (_, turn) => 1000 * (index + 1) + turn + 1),
+    );
+  }
+});
