@@ -12,6 +12,7 @@ import type { Backend, PlanRow } from "#kernels/backends/contract.ts";
 import { openOnnx } from "#kernels/backends/onnx/onnx.ts";
 import { openReference } from "#kernels/backends/reference/reference.ts";
 import { type RandomModelShape, writeRandomModel } from "#kernels/model/random-model.ts";
+import { bitEqual, relativeError } from "#test/contract/backend.rows.ts";
 
 const shapes: readonly RandomModelShape[] = [
   { layers: 2, heads: 5, headSize: 8, ffnWidth: 128, vocabSize: 256 },
@@ -65,10 +66,10 @@ describe.each(shapes)("$heads heads of $headSize, $vocabSize tokens", (shape) =>
         const results = await backend.step({ rows });
         const logits = results.find((result) => result.slot === slot)!.logits!;
         const expected = wholeLogits.subarray(fed * vocabSize, (fed + part.length) * vocabSize);
-        expect(bitsOf(logits).equals(bitsOf(expected))).toBe(true);
+        expect(bitEqual(logits, expected)).toBe(true);
         fed += part.length;
       }
-      expect(bitsOf(backend.readState(slot)).equals(bitsOf(wholeState))).toBe(true);
+      expect(bitEqual(backend.readState(slot), wholeState)).toBe(true);
     };
     const chunks = fc.array(chunk, { minLength: 1, maxLength: 8 });
     await fc.assert(fc.asyncProperty(fc.nat(slots - 1), chunks, run), { numRuns: 25 });
@@ -77,7 +78,7 @@ describe.each(shapes)("$heads heads of $headSize, $vocabSize tokens", (shape) =>
   test("one thread gives the bits of two", async () => {
     const single = await openOnnx(directory, { slots: 1, threads: 1 });
     const [result] = await single.step({ rows: [{ slot: 0, tokens, want: "all" }] });
-    expect(bitsOf(result!.logits!).equals(bitsOf(wholeLogits))).toBe(true);
+    expect(bitEqual(result!.logits, wholeLogits)).toBe(true);
     single.close();
   });
 
@@ -90,16 +91,16 @@ describe.each(shapes)("$heads heads of $headSize, $vocabSize tokens", (shape) =>
       const [expected] = await reference.step({ rows: rows(0) });
       const [actual] = await backend.step({ rows: rows(1) });
       // Seen: 1.5e-6 at most. The step where an error starts to grow is told by its number.
-      const drift = distance(actual!.logits!, expected!.logits!);
+      const drift = relativeError(actual!.logits!, expected!.logits!);
       expect({ step, near: drift < 1e-5, drift }).toMatchObject({ step, near: true });
       token = (token * 31 + 7) % vocabSize;
     }
-    expect(distance(backend.readState(1), reference.readState(0))).toBeLessThan(1e-5);
+    expect(relativeError(backend.readState(1), reference.readState(0))).toBeLessThan(1e-5);
     reference.close();
   });
 
   test("a state that is not finite stays with its row, whatever the lengths", async () => {
-    const run = async (poison: boolean): Promise<Buffer[]> => {
+    const run = async (poison: boolean): Promise<Float32Array[]> => {
       const poisoned = backend.readState(2).fill(poison ? NaN : 0);
       for (const slot of [0, 1, 3]) backend.writeState(slot, null);
       backend.writeState(2, poisoned);
@@ -113,8 +114,8 @@ describe.each(shapes)("$heads heads of $headSize, $vocabSize tokens", (shape) =>
       });
       expect(results.map((result) => result.finite)).toEqual([true, !poison, true, true]);
       return [0, 1, 3].flatMap((slot) => [
-        bitsOf(backend.readState(slot)),
-        bitsOf(results.find((result) => result.slot === slot)!.logits!),
+        backend.readState(slot),
+        results.find((result) => result.slot === slot)!.logits!,
       ]);
     };
     expect(await run(true)).toEqual(await run(false));
@@ -126,19 +127,4 @@ interface Chunk {
   readonly length: number;
   readonly mates: readonly Omit<PlanRow, "slot">[];
   readonly slotOrder: boolean;
-}
-
-function bitsOf(numbers: Float32Array): Buffer {
-  return Buffer.from(numbers.buffer, numbers.byteOffset, numbers.byteLength);
-}
-
-/** The largest difference, relative to the largest number expected. */
-function distance(actual: Float32Array, expected: Float32Array): number {
-  let difference = 0;
-  let largest = 0;
-  expected.forEach((number, index) => {
-    difference = Math.max(difference, Math.abs(number - actual[index]!));
-    largest = Math.max(largest, Math.abs(number));
-  });
-  return difference / largest;
 }
