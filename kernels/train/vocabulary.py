@@ -1,0 +1,110 @@
+"""Learns and reads a vocabulary in the file format of the RWKV World tokenizer.
+
+Ids 1..256 are the single bytes, so that encoding never fails; then come the characters of the
+corpus and the substrings that occur in at least three different lines of it, sorted by byte
+length. Id 0 is reserved (end of text) and never encoded. Encoding is greedy longest match.
+No substring crosses a word: phrases learnt whole would not help with unseen questions.
+"""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+WORD = re.compile(r" ?[A-Za-zÀ-ÖØ-öø-ɏ]+|[ぁ-ゟ]+|[゠-ヿ]+|[一-鿿々]+")
+SUPPORT_MIN = 3
+SUBSTRING_CHARACTERS_MAX = 12
+# The frame of every turn; a reader of the file may rely on them being there.
+FRAME = ["\n\n", "User:", "Assistant:"]
+ALPHABET = "äöüÄÖÜßéèêàâçñíóúáôîœøåæ„“”’–…「」、。！？・ー〜×÷：" + "".join(map(chr, range(0x3041, 0x30FD)))
+
+
+def learn(lines, size):
+    """Entries (bytes) in id order from 1, for at most `size` ids including the reserved 0."""
+    support = Counter()
+    for line in lines:
+        support.update(substrings(line))
+    entries = {text.encode() for text in FRAME}
+    entries |= {character.encode() for character in ALPHABET if ord(character) > 127}
+    entries |= {c.encode() for line in lines for c in line if ord(c) > 127}
+    frequent = {text: count for text, count in support.items() if count >= SUPPORT_MIN}
+    by_gain = sorted(complete(frequent), key=lambda text: (-frequent[text] * (len(text) - 1), text))
+    for text in by_gain:
+        if len(entries) >= size - 257:
+            break
+        entries.add(text.encode())
+    single = [bytes([byte]) for byte in range(256)]
+    return single + sorted(entries, key=lambda entry: (len(entry), entry))
+
+
+def substrings(line):
+    """Distinct substrings of the line's words; each word also as it looks inside a sentence."""
+    found = set()
+    for spelling in (" " + line, " " + line[:1].upper() + line[1:]):
+        for word in WORD.findall(spelling):
+            for start in range(len(word)):
+                for end in range(start + 2, min(len(word), start + SUBSTRING_CHARACTERS_MAX) + 1):
+                    found.add(word[start:end])
+    return found
+
+
+def complete(frequent):
+    """Leaves out fragments: strings of which a one character longer one is nearly as frequent."""
+    longer = Counter()
+    for text, count in frequent.items():
+        for part in (text[1:], text[:-1]):
+            longer[part] = max(longer[part], count)
+    return [text for text, count in frequent.items() if longer[text] < 0.85 * count]
+
+
+def write(path, entries):
+    lines = []
+    for identifier, entry in enumerate(entries, 1):
+        try:
+            literal = repr(entry.decode())
+        except UnicodeDecodeError:
+            literal = repr(entry)
+        lines.append(f"{identifier} {literal} {len(entry)}\n")
+    Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+def read(path):
+    entries = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        literal = line[line.index(" ") + 1 : line.rindex(" ")]
+        value = ast.literal_eval(literal)
+        entry = value.encode() if isinstance(value, str) else value
+        if len(entry) != int(line[line.rindex(" ") + 1 :]):
+            raise ValueError(f"{path}: byte length does not match in {line!r}")
+        entries.append(entry)
+    return entries
+
+
+class Tokenizer:
+    """Text to ids and back."""
+
+    def __init__(self, entries):
+        self.entries = entries
+        self.ids = {entry: identifier for identifier, entry in enumerate(entries, 1)}
+        self.length_max = max(map(len, entries))
+
+    def encode(self, text, rng=None, dropout=0.0):
+        """Greedy longest match; with `dropout`, a match is sometimes passed over for a shorter
+        one, which teaches the model other spellings of the same words."""
+        data = text.encode()
+        ids, position = [], 0
+        while position < len(data):
+            for length in range(min(self.length_max, len(data) - position), 0, -1):
+                identifier = self.ids.get(data[position : position + length])
+                if identifier is None:
+                    continue
+                if length > 1 and dropout and rng.random() < dropout:
+                    continue
+                break
+            ids.append(identifier)
+            position += length
+        return ids
+
+    def decode(self, ids):
+        data = b"".join(self.entries[identifier - 1] for identifier in ids if identifier > 0)
+        return data.decode("utf-8", errors="replace")

@@ -1,0 +1,72 @@
+/**
+ * Reads the trainer's hand-written dialogues (format: kernels/train/README.md) for the tests of this
+ * folder. Throws on a pattern that names an unknown list.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+
+const DATA = new URL("../../../kernels/train/data/", import.meta.url);
+const HELD_OUT = new URL("../../../kernels/train/heldout/", import.meta.url);
+/** Filled by the trainer with fresh values; they stay as they are here. */
+const DYNAMIC = new Set(["name", "number", "word", "gibberish", "user_colour"]);
+
+export interface Intent {
+  readonly answers: string[];
+  /** Every expansion of every pattern. */
+  readonly questions: string[];
+}
+
+export interface HeldOut {
+  readonly intent: string;
+  readonly question: string;
+}
+
+export function languages(): string[] {
+  return readdirSync(DATA).map((file) => file.replace(/\.txt$/, ""));
+}
+
+export function readIntents(language: string): Map<string, Intent> {
+  const lists = new Map<string, string[]>();
+  const intents = new Map<string, Intent>();
+  let intent: Intent = { answers: [], questions: [] };
+  for (const line of lines(new URL(`${language}.txt`, DATA))) {
+    const list = /^@(\w+) = (.*)$/.exec(line);
+    const heading = /^\[(.+)\]$/.exec(line);
+    if (list) lists.set(list[1] ?? "", (list[2] ?? "").split("|"));
+    else if (heading) {
+      intent = { answers: [], questions: [] };
+      intents.set(heading[1] ?? "", intent);
+    } else if (line.startsWith("> ")) intent.answers.push(line.slice(2));
+    else intent.questions.push(...expandChoices(line).flatMap((text) => expandLists(text, lists)));
+  }
+  return intents;
+}
+
+export function readHeldOut(language: string): HeldOut[] {
+  return lines(new URL(`${language}.txt`, HELD_OUT)).map((line) => {
+    const colon = line.indexOf(": ");
+    return { intent: line.slice(0, colon), question: line.slice(colon + 2) };
+  });
+}
+
+function lines(file: URL): string[] {
+  const text = readFileSync(file, "utf8");
+  return text.split("\n").filter((line) => line.trim() !== "" && !line.startsWith("#"));
+}
+
+function expandChoices(pattern: string): string[] {
+  // split keeps the captured choices at the odd places
+  const parts = pattern.split(/\(([^()]*)\)/);
+  return parts.reduce<string[]>(
+    (texts, part, place) =>
+      texts.flatMap((text) => (place % 2 ? part.split("|") : [part]).map((next) => text + next)),
+    [""],
+  );
+}
+
+function expandLists(text: string, lists: Map<string, string[]>): string[] {
+  const slot = [...text.matchAll(/\{(\w+)\}/g)].find((match) => !DYNAMIC.has(match[1] ?? ""));
+  if (slot === undefined) return [text.replace(/ +/g, " ").trim()];
+  const values = lists.get(slot[1] ?? "");
+  if (values === undefined) throw new Error(`unknown list in: ${text}`);
+  return values.flatMap((value) => expandLists(text.replace(slot[0], value), lists));
+}
