@@ -1,0 +1,156 @@
+/**
+ * The platform for a test: two real redis-servers and real worker processes running Eaglet, and a
+ * hand that puts turns into mailboxes and reads the ledger.
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { Ledger } from "#infra/ledger/ledger.ts";
+import { Mailbox } from "#infra/mailbox/mailbox.ts";
+import type { ReadyMessage } from "#infra/process/process.ts";
+import type { ScriptedRedis } from "#infra/redis/scripts.ts";
+import type { ReplyRecord, Turn } from "#infra/turn/index.ts";
+import { WakeBell } from "#infra/wake/wake.ts";
+import { RedisServer } from "#test/redis/server.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+
+export class Process {
+  readonly #child: ChildProcess;
+  readonly #ready: Promise<ReadyMessage>;
+  /** Everything it wrote, for the search for what must not be logged. */
+  output = "";
+
+  constructor(script: string, environment: NodeJS.ProcessEnv) {
+    this.#child = fork(join(root, script), {
+      cwd: root,
+      env: { ...process.env, EYRIE_LOG_LEVEL: "debug", ...environment },
+      silent: true,
+    });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.on("data", (chunk: Buffer) => {
+        this.output += chunk.toString();
+      });
+    }
+    this.#ready = new Promise((done, reject) => {
+      this.#child.once("message", (message: ReadyMessage) => done(message));
+      this.#child.once("exit", (code) => reject(new Error(`exit ${code}: ${this.output}`)));
+    });
+    this.#ready.catch(() => {
+      // Whoever waits for it is told.
+    });
+  }
+
+  /** Port of its health pages. */
+  async ready(): Promise<number> {
+    return (await this.#ready).port;
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
+  async end(signal: NodeJS.Signals = "SIGTERM"): Promise<number | null> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) {
+      return this.#child.exitCode;
+    }
+    const gone = new Promise<number | null>((done) => this.#child.once("exit", done));
+    this.#child.kill(signal);
+    return gone;
+  }
+}
+
+export class TestPlatform {
+  readonly truthServer: RedisServer;
+  readonly stateServer: RedisServer;
+  readonly truth: ScriptedRedis;
+  readonly state: ScriptedRedis;
+  readonly mailbox: Mailbox;
+  readonly ledger: Ledger;
+  readonly bell: WakeBell;
+  readonly home = mkdtempSync(join(tmpdir(), "eyrie-home-"));
+  readonly #processes: Process[] = [];
+
+  private constructor(
+    servers: { readonly truth: RedisServer; readonly state: RedisServer },
+    clients: { readonly truth: ScriptedRedis; readonly state: ScriptedRedis },
+  ) {
+    this.truthServer = servers.truth;
+    this.stateServer = servers.state;
+    this.truth = clients.truth;
+    this.state = clients.state;
+    this.mailbox = new Mailbox(this.truth);
+    this.ledger = new Ledger(this.truth);
+    this.bell = new WakeBell(this.truth);
+  }
+
+  static async start(): Promise<TestPlatform> {
+    const [truth, state] = await Promise.all([RedisServer.start(), RedisServer.start()]);
+    const clients = { truth: await truth.client(), state: await state.client() };
+    return new TestPlatform({ truth, state }, clients);
+  }
+
+  /** What a process of this platform finds in its environment. */
+  get environment(): NodeJS.ProcessEnv {
+    return {
+      REDIS_URL: this.truthServer.url,
+      STATE_REDIS_URL: this.stateServer.url,
+      EYRIE_HOME: this.home,
+      EYRIE_WORKER_PORT: "0",
+      EYRIE_GATEWAY_PORT: "0",
+      EYRIE_THREADS: "1",
+    };
+  }
+
+  async run(script: string, environment: NodeJS.ProcessEnv = {}): Promise<Process> {
+    const process = new Process(script, { ...this.environment, ...environment });
+    this.#processes.push(process);
+    await process.ready();
+    return process;
+  }
+
+  worker(environment: NodeJS.ProcessEnv = {}): Promise<Process> {
+    return this.run("apps/worker/main.ts", environment);
+  }
+
+  async say(turn: Turn): Promise<void> {
+    const appended = await this.mailbox.append(turn);
+    if (appended.kind !== "appended") throw new Error(`turn ${turn.id}: ${appended.kind}`);
+    const { conversation, id: headTurnId, model } = turn;
+    await this.bell.ring({ conversation, headTurnId, model, traceId: headTurnId });
+  }
+
+  /** The reply record, waited for. */
+  async reply(turn: Turn, patienceMs = 20_000): Promise<ReplyRecord> {
+    const deadline = Date.now() + patienceMs;
+    for (;;) {
+      const record = await this.ledger.reply(turn.conversation, {
+        turn: turn.id,
+        attempt: turn.attempt,
+      });
+      if (record !== null) return record;
+      if (Date.now() > deadline) throw new Error(`no reply to turn ${turn.id}`);
+      await new Promise((done) => setTimeout(done, 10));
+    }
+  }
+
+  async exchange(turn: Turn): Promise<ReplyRecord> {
+    await this.say(turn);
+    return this.reply(turn);
+  }
+
+  /** Everything that all processes wrote so far. */
+  get output(): string {
+    return this.#processes.map(({ output }) => output).join("");
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#processes.map((process) => process.end()));
+    await this.bell.close();
+    this.truth.disconnect();
+    this.state.disconnect();
+    await Promise.all([this.truthServer.stop(), this.stateServer.stop()]);
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
