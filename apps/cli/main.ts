@@ -14,6 +14,12 @@ import { describeVerbs } from "./verbs.ts";
 
 const program = describeVerbs(new Command("eyrie"));
 
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // The reader has seen enough, as in `eyrie generate … | head`.
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
 try {
   await program.parseAsync(process.argv);
 } catch (error) {

@@ -1,0 +1,94 @@
+/** A small chart as SVG, for figures that people would rather look at than read. */
+
+export interface Series {
+  readonly name: string;
+  readonly colour: string;
+  /** [x, y] in data units. */
+  readonly points: readonly (readonly [number, number])[];
+  /** Dots without a line between them. */
+  readonly dots?: true;
+}
+
+export interface Plot {
+  readonly title: string;
+  readonly x: string;
+  readonly y: string;
+  readonly series: readonly Series[];
+}
+
+const width = 760;
+const height = 300;
+const margin = { left: 64, right: 20, top: 44, bottom: 48 };
+
+export function plotSvg(plot: Plot): string {
+  const points = plot.series.flatMap((series) => series.points);
+  const xMax = niceCeiling(Math.max(...points.map(([x]) => x)));
+  const yMax = niceCeiling(Math.max(...points.map(([, y]) => y)));
+  const toX = (x: number): string =>
+    (margin.left + (x / xMax) * (width - margin.left - margin.right)).toFixed(1);
+  const toY = (y: number): string =>
+    (height - margin.bottom - (y / yMax) * (height - margin.top - margin.bottom)).toFixed(1);
+  const quarters = [0, 0.25, 0.5, 0.75, 1];
+  const grid = quarters.map((part) => {
+    const y = toY(part * yMax);
+    const x = toX(part * xMax);
+    return [
+      `<line x1="${margin.left}" y1="${y}" x2="${width - margin.right}" y2="${y}" stroke="#8884"/>`,
+      text({ x: margin.left - 8, y: Number(y) + 4, anchor: "end" }, tick(part * yMax)),
+      text({ x: Number(x), y: height - margin.bottom + 18, anchor: "middle" }, tick(part * xMax)),
+    ].join("");
+  });
+  const lines = plot.series.map(({ colour, points: own, dots }) =>
+    dots === true
+      ? own
+          .map(([x, y]) => `<circle cx="${toX(x)}" cy="${toY(y)}" r="2" fill="${colour}"/>`)
+          .join("")
+      : `<polyline fill="none" stroke="${colour}" stroke-width="2" points="${own
+          .map(([x, y]) => `${toX(x)},${toY(y)}`)
+          .join(" ")}"/>`,
+  );
+  const legend = plot.series.map(({ name, colour }, index) => {
+    const x = margin.left + 10 + index * 230;
+    return `<circle cx="${x}" cy="${margin.top - 8}" r="5" fill="${colour}"/>${text({ x: x + 10, y: margin.top - 4, anchor: "start" }, name)}`;
+  });
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img"`,
+    ` font-family="system-ui, sans-serif" font-size="12">`,
+    `<title>${escape(plot.title)}</title>`,
+    `<rect width="${width}" height="${height}" fill="#fff" rx="8"/>`,
+    text({ x: margin.left, y: 20, anchor: "start", size: 15 }, plot.title),
+    ...grid,
+    ...lines,
+    ...legend,
+    text({ x: width / 2, y: height - 10, anchor: "middle" }, plot.x),
+    `<g transform="translate(16 ${height / 2}) rotate(-90)">`,
+    text({ x: 0, y: 0, anchor: "middle" }, plot.y),
+    `</g></svg>\n`,
+  ].join("");
+}
+
+interface Place {
+  readonly x: number;
+  readonly y: number;
+  readonly anchor: "start" | "middle" | "end";
+  readonly size?: number;
+}
+
+function text({ x, y, anchor, size = 12 }: Place, words: string): string {
+  return `<text x="${x}" y="${y}" text-anchor="${anchor}" font-size="${size}" fill="#333">${escape(words)}</text>`;
+}
+
+function escape(words: string): string {
+  return words.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+}
+
+function tick(value: number): string {
+  return String(Number(value.toPrecision(3)));
+}
+
+/** The next of 1, 2, 2.5, 4, 5, 8, 10 times a power of ten. */
+function niceCeiling(value: number): number {
+  const power = 10 ** Math.floor(Math.log10(value));
+  const step = [1, 2, 2.5, 4, 5, 8, 10].find((candidate) => candidate * power >= value) ?? 10;
+  return step * power;
+}
