@@ -13,6 +13,8 @@
 export const headerBytesMax = 1_000_000;
 export const tensorsMax = 4096;
 export const rankMax = 8;
+/** The header itself, and a tensor or `__metadata__` in it. */
+const objectDepthMax = 2;
 
 const dtypeBytes = {
   F64: 8,
@@ -42,6 +44,7 @@ export type HeaderReason =
   | "header-not-object"
   | "header-not-utf8"
   | "header-not-json"
+  | "too-deep"
   | "duplicate-key"
   | "reserved-name"
   | "bad-metadata"
@@ -110,8 +113,9 @@ export function parseHeaderLength(prefix: Uint8Array, fileBytes: number): number
 export function parseHeader(json: Uint8Array, dataBytes: number): Header {
   if (json[0] !== 0x7b) throw new HeaderRefusal("header-not-object", "does not start with {");
   const text = decodeUtf8(json);
+  refuseHostileNames(text);
   const parsed = parseJson(text);
-  refuseDuplicateKeys(text);
+  if (!isRecord(parsed)) throw new HeaderRefusal("header-not-object", "not a JSON object");
 
   const entries: HeaderEntry[] = [];
   let metadata: ReadonlyMap<string, string> = new Map();
@@ -138,33 +142,40 @@ function decodeUtf8(bytes: Uint8Array): string {
   }
 }
 
-function parseJson(text: string): object {
-  let parsed: unknown;
+function parseJson(text: string): unknown {
   try {
-    parsed = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
     throw new HeaderRefusal("header-not-json", "the header is not JSON");
   }
-  if (!isRecord(parsed)) throw new HeaderRefusal("header-not-object", "not a JSON object");
-  return parsed;
 }
 
 /**
- * JSON.parse keeps the last of equal keys and another reader may keep the first; so both would see
- * different tensors in one file. `text` is known to be JSON here: a string before a colon is a key.
+ * What must be known before JSON.parse builds anything. It keeps the last of equal keys where another
+ * reader may keep the first, so both would see different tensors in one file; and a megabyte of
+ * braces or names would take it a third of a second. In JSON a string before a colon is a key; text
+ * that is not JSON may be refused here for another reason than that.
  */
-function refuseDuplicateKeys(text: string): void {
+function refuseHostileNames(text: string): void {
   const open: Set<string>[] = [];
   for (const [lexeme, colon] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}]/g)) {
-    if (lexeme === "{") open.push(new Set());
-    else if (lexeme === "}") open.pop();
-    else if (colon !== undefined) {
-      const key = JSON.parse(lexeme.slice(0, -colon.length)) as string;
-      if (open.at(-1)?.has(key) === true) {
-        throw new HeaderRefusal("duplicate-key", `${shown(key)} appears twice`);
+    if (lexeme === "{") {
+      if (open.length === objectDepthMax) {
+        throw new HeaderRefusal("too-deep", `objects nested more than ${objectDepthMax} deep`);
       }
-      open.at(-1)?.add(key);
-    }
+      open.push(new Set());
+    } else if (lexeme === "}") open.pop();
+    else if (colon !== undefined) addKey(open.at(-1), lexeme.slice(0, -colon.length));
+  }
+}
+
+function addKey(keys: Set<string> | undefined, literal: string): void {
+  const key = String(parseJson(literal));
+  if (keys?.has(key) === true) throw new HeaderRefusal("duplicate-key", `${shown(key)} twice`);
+  keys?.add(key);
+  // One more for `__metadata__`; its own names are held to the same number.
+  if (keys !== undefined && keys.size > tensorsMax + 1) {
+    throw new HeaderRefusal("too-many-tensors", `more than ${tensorsMax} names`);
   }
 }
 

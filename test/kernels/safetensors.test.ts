@@ -182,6 +182,9 @@ describe("refusals", () => {
   const many = Object.fromEntries(
     Array.from({ length: 4097 }, (_, i) => [`t${i}`, entry({ shape: [0], data_offsets: [0, 0] })]),
   );
+  const words = JSON.stringify(
+    Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [i, ""])),
+  );
   const plain = JSON.stringify(entry());
   const cases: readonly (readonly [string, HeaderReason, Uint8Array])[] = [
     ["an empty file", "file-too-short", Buffer.alloc(0)],
@@ -200,6 +203,9 @@ describe("refusals", () => {
     ["a pickle", "header-not-object", fileWith(Buffer.from("80025d712e", "hex"))],
     ["broken UTF-8", "header-not-utf8", fileWith(Buffer.from('{"\xff": 1}', "latin1"))],
     ["half an object", "header-not-json", fileWith('{"a": {')],
+    ["deep objects", "too-deep", fileWith(`{"a":${'{"a":'.repeat(190_000)}`)],
+    ["60,000 words about it", "too-many-tensors", fileWith(`{"__metadata__":${words}}`)],
+    ["an unknown escape in a name", "header-not-json", fileWith('{"\\q":1}')],
     ["deep nesting", "header-not-json", fileWith(`{"a":${"[".repeat(900_000)}`)],
     ["a tensor twice", "duplicate-key", fileWith(`{"a":${plain},"a":${plain}}`, 8)],
     ["a tensor twice, escaped", "duplicate-key", fileWith(`{"a":${plain},"\\u0061" :${plain}}`, 8)],
