@@ -15,6 +15,15 @@ import { SetupError, dependenciesAreCurrent, lockFingerprint, stampPath } from "
 const outputCharactersMax = 20_000;
 const shownLinesMax = 12;
 
+/** Left alone, npm waits 10 s and more before each retry: over a minute to learn of no network. */
+const npmOptions = [
+  "--no-audit",
+  "--no-fund",
+  "--no-progress",
+  "--fetch-retry-mintimeout=1000",
+  "--fetch-retry-maxtimeout=5000",
+];
+
 /** npm's error codes (and system errors it passes on) → what a person can do. */
 const remedies = [
   {
@@ -117,21 +126,15 @@ function leaveMarks(root, complete) {
  */
 async function runNpm(root, { dev }) {
   const stopTelling = tellProgress();
-  const args = [
-    "ci",
-    "--no-audit",
-    "--no-fund",
-    "--no-progress",
-    ...(dev ? ["--include=dev"] : []),
-  ];
+  const args = ["ci", ...npmOptions, ...(dev ? ["--include=dev"] : [])];
   const { code, output } = await capture(root, args).finally(stopTelling);
   if (code === 0) return;
-  const lines = output.trim().split("\n");
-  process.stderr.write(`${lines.slice(-shownLinesMax).join("\n")}\n`);
-  const errors = lines.filter((line) => /npm (error|ERR!)/.test(line)).join("\n");
+  const lines = output.split("\n").filter((line) => /^npm (error|ERR!)/.test(line));
+  process.stderr.write(`${lines.slice(0, shownLinesMax).join("\n")}\n`);
+  const errors = lines.join("\n");
   const remedy = remedies.find(({ codes }) => codes.test(errors));
   if (remedy === undefined) {
-    throw new SetupError(`npm ci ended with code ${code}; its last words are above.`);
+    throw new SetupError(`npm ci ended with code ${code}; what it said is above.`);
   }
   throw new SetupError(`${remedy.text}, then start again (${remedy.codes.exec(errors)?.[0]}).`);
 }

@@ -3,6 +3,8 @@ import type { Import } from "./tree.ts";
 
 /** Rooms of infra that every other room of infra may use. */
 const sharedInfra = ["turn", "redis", "errors", "config", "clock", "telemetry", "setup"];
+/** Puts rooms together to start one of our processes; only apps import it. */
+const composingInfra = ["process"];
 const appsWithKernels = ["worker", "cli"];
 /** A room of kernels may use the rooms below it, and all of them the error they throw. */
 const kernelLevels: Readonly<Record<string, number>> = {
@@ -50,7 +52,7 @@ function infraViolation(room: string, target: string): string | undefined {
   if (room === "turn") return "infra/turn imports nothing of ours";
   if (area === "locales") return undefined;
   if (area !== "infra") return `infra knows no ${area}`;
-  if (sharedInfra.includes(targetRoom)) return undefined;
+  if (sharedInfra.includes(targetRoom) || composingInfra.includes(room)) return undefined;
   return "rooms of infra do not import each other";
 }
 
