@@ -2,8 +2,9 @@
  * The onnx backend: the contract on onnxruntime's CPU kernels, fp32, wherever npm has a binary.
  *
  * Owns one session and the live states. A row gives the same bits in any batch and its tokens in any
- * split, see `graph.ts`; so a plan whose rows differ much in length may be run in several parts. Memory: the matrices in fp32 once, packed, and one state for
- * each slot in use.
+ * split, see `graph.ts`; so a plan whose rows differ much in length may be run in several parts.
+ * Memory: the matrices once in fp32, one state for each slot in use, and activations in proportion
+ * to the longest plan so far, which its maker bounds.
  */
 import type {
   Backend,
@@ -109,10 +110,8 @@ class OnnxBackend implements Backend {
       const length = wantedCount(row) * this.config.vocabSize;
       const own = logits.subarray(read, (read += length));
       // A row that has the buffer to itself may keep it.
-      return this.#answer(
-        row,
-        own.length === logits.length || row.want === "none" ? own : own.slice(),
-      );
+      const isShared = own.length < logits.length && row.want !== "none";
+      return this.#answer(row, isShared ? own.slice() : own);
     });
   }
 
