@@ -2,7 +2,8 @@
  * RWKV-v5.2 a second time, in fp64 and in another form, to compare backends with: whole sequences
  * layer by layer, and WKV as attention over the past instead of a recurrence
  *
- *     o_t = Σ_{s<t} (Σ_j r_tj · w_j^(t−1−s) · k_sj) · v_s + (Σ_j r_tj · u_j · k_tj) · v_t + Σ_j r_tj · w_j^t · S_j
+ *     o_t = Σ_{s<t} (Σ_j r_tj · w_j^(t−1−s) · k_sj) · v_s
+ *         + (Σ_j r_tj · u_j · k_tj) · v_t + Σ_j r_tj · w_j^t · S_j
  *
  * It shares the file reader with the product and nothing else. Cost grows with T²: for short rows.
  */
