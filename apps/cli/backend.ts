@@ -1,5 +1,5 @@
 /** The chosen backend in this very process, one slot: for the verbs that need no platform. */
-import { availableParallelism } from "node:os";
+import { physicalCores } from "#infra/process/cores.ts";
 import type { Backend, OpenBackend } from "#kernels/backends/contract.ts";
 import { openOnnx } from "#kernels/backends/onnx/onnx.ts";
 import { openReference } from "#kernels/backends/reference/reference.ts";
@@ -12,5 +12,5 @@ const backends: Readonly<Record<string, OpenBackend>> = {
 export async function openBackend(name: string, directory: string): Promise<Backend> {
   const open = backends[name];
   if (open === undefined) throw new Error(`unknown backend ${name}`);
-  return open(directory, { slots: 1, threads: availableParallelism() });
+  return open(directory, { slots: 1, threads: physicalCores() });
 }

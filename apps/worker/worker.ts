@@ -6,7 +6,7 @@
  * while, hands the rest back, and saves the states it holds.
  */
 import { randomBytes } from "node:crypto";
-import { availableParallelism } from "node:os";
+import { physicalCores } from "#infra/process/cores.ts";
 import type { Config } from "#infra/config/config.ts";
 import { StopListener } from "#infra/control/control.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
@@ -53,7 +53,7 @@ export async function startWorker(
     modelDirectory: config.EYRIE_MODEL,
     backend: config.EYRIE_BACKEND,
     slots: config.EYRIE_SLOTS,
-    threads: config.EYRIE_THREADS === 0 ? availableParallelism() : config.EYRIE_THREADS,
+    threads: config.EYRIE_THREADS === 0 ? physicalCores() : config.EYRIE_THREADS,
   });
   const truth = await connectRedis(addresses.truthUrl);
   const state = await connectRedis(addresses.stateUrl);

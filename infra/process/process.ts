@@ -34,7 +34,11 @@ export async function runProcess(
 ): Promise<void> {
   try {
     const config = loadConfig(process.env);
-    const log = createLog({ process: name, level: config.EYRIE_LOG_LEVEL });
+    const log = createLog({
+      process: name,
+      level: config.EYRIE_LOG_LEVEL,
+      readable: config.EYRIE_PROFILE === "demo" && process.stderr.isTTY,
+    });
     const running = await start(config, log);
     process.send?.({ ready: true, port: running.port } satisfies ReadyMessage);
     const end = untilAskedToEnd();

@@ -20,13 +20,12 @@ export interface Log {
 export interface LogOptions {
   readonly process: string;
   readonly level: string;
-  /** Lines for people instead of JSON; default: when standard error is a terminal. */
-  readonly readable?: boolean;
+  /** Lines for people instead of JSON. */
+  readonly readable: boolean;
 }
 
 export function createLog(options: LogOptions): Log {
-  const readable = options.readable ?? process.stderr.isTTY;
-  const destination: DestinationStream = readable ? readableStream() : pino.destination(2);
+  const destination: DestinationStream = options.readable ? readableStream() : pino.destination(2);
   const logger = pino(
     {
       level: options.level,

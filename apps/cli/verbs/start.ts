@@ -24,7 +24,11 @@ export interface StartOptions {
 export async function start(options: StartOptions): Promise<void> {
   exitWithParent();
   const config = loadConfig(process.env);
-  const log = createLog({ process: "start", level: config.EYRIE_LOG_LEVEL });
+  const log = createLog({
+    process: "start",
+    level: config.EYRIE_LOG_LEVEL,
+    readable: config.EYRIE_PROFILE === "demo" && process.stderr.isTTY,
+  });
   const other = runningPlatform(config.EYRIE_HOME);
   if (other !== null) throw new EyrieError("ALREADY_RUNNING", { pid: other.pid });
   const asked = untilAskedToEnd();
