@@ -78,6 +78,8 @@ const rows = fc.integer({ min: 1, max: 400 }).chain((length) => {
       fc.array(fc.integer({ min: -3, max: 3 }), sized),
       fc.array(fc.oneof(spread(-2, 2), spread(-200, 20)), sized),
       fc.array(fc.constantFrom(0, 1.5), sized),
+      // Many in one bin of the nucleus search.
+      fc.array(spread(-0.02, 0.02), sized),
       fc.array(spread(-1e30, 1e30), sized),
     )
     .map((numbers) => Float32Array.from(numbers));
