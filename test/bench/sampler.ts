@@ -7,7 +7,7 @@ import { Sampler } from "#kernels/sampler/sampler.ts";
 
 const vocabSize = 65_536;
 const draws = 300;
-const warmUpDraws = 300;
+const warmUpDraws = 1200;
 
 const base: SampleOptions = {
   seed: "bench",
