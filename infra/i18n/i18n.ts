@@ -1,5 +1,5 @@
 /**
- * Texts for people, by locale. Catalogues are `locales/<code>/{commands,replies,errors}.json`;
+ * Texts for people, by locale. Catalogues are `locales/<code>/{commands,replies,errors,terminal}.json`;
  * an unknown or incomplete locale falls back to en-US, never to another language silently.
  */
 import { readdirSync, readFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { createInstance } from "i18next";
 import { EyrieError } from "#infra/errors/error.ts";
 
 const localesDirectory = resolve(import.meta.dirname, "../../locales");
-const namespaces = ["commands", "replies", "errors"] as const;
+const namespaces = ["commands", "replies", "errors", "terminal"] as const;
 export type Namespace = (typeof namespaces)[number];
 export const fallbackLocale = "en-US";
 
@@ -16,6 +16,8 @@ type Values = Readonly<Record<string, string | number>>;
 
 export interface Translator {
   readonly locales: readonly string[];
+  /** The locale we have for one that Discord or the system names: `en-GB` → `en-US`, `de-AT` → `de`. */
+  resolve(locale: string): string;
   /** `key` is `<namespace>:<key>`; `values` fill placeholders, `count` picks the plural form. */
   text(locale: string, key: `${Namespace}:${string}`, values?: Values): string;
   /** The message of an error in `locale`. */
@@ -41,9 +43,17 @@ export async function loadTranslator(): Promise<Translator> {
   });
   return {
     locales,
+    resolve: (locale) => resolveLocale(locale, locales),
     text: (locale, key, values = {}) => i18n.t(key, { lng: locale, ...values }),
     error: (locale, error) => i18n.t(`errors:${error.code}`, { lng: locale, ...error.values }),
   };
+}
+
+/** The locale itself, else one of the same language, else the fallback. */
+export function resolveLocale(locale: string, locales: readonly string[]): string {
+  if (locales.includes(locale)) return locale;
+  const language = locale.split(/[-_.]/)[0];
+  return locales.find((candidate) => candidate.split("-")[0] === language) ?? fallbackLocale;
 }
 
 function readCatalogue(locale: string, name: Namespace): Record<string, unknown> {

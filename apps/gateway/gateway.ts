@@ -1,0 +1,228 @@
+/**
+ * The gateway: Discord in, Discord out. Owns no state: what it knows is in truth, so it may be
+ * killed at any moment and the next one goes on in the same messages. See README.md.
+ */
+import { REST, RESTEvents } from "discord.js";
+import { type Clock, systemClock } from "#infra/clock/clock.ts";
+import type { Config } from "#infra/config/config.ts";
+import { readModelCard } from "#infra/config/model-card.ts";
+import { OpenReplies } from "#infra/discord/open-replies.ts";
+import { SessionStore } from "#infra/discord/session-store.ts";
+import { EyrieError } from "#infra/errors/error.ts";
+import { loadTranslator, type Translator } from "#infra/i18n/i18n.ts";
+import { Ledger } from "#infra/ledger/ledger.ts";
+import { LiveSubscriber } from "#infra/live/live.ts";
+import { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { connectRedis } from "#infra/redis/client.ts";
+import type { ScriptedRedis } from "#infra/redis/scripts.ts";
+import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
+import { errorFields, type Log } from "#infra/telemetry/log.ts";
+import { WakeBell } from "#infra/wake/wake.ts";
+import { Interactions } from "./commands/interactions.ts";
+import { announceCommands } from "./commands/registry.ts";
+import { StopButtons } from "./commands/stop-button.ts";
+import { Connection, type Identity, identify } from "./connection.ts";
+import { Intake } from "./intake/intake.ts";
+import { Lanes } from "./intake/lanes.ts";
+import { Locales } from "./intake/locales.ts";
+import { NoticeLimit } from "./intake/notice-limit.ts";
+import { type GatewayMetrics, gatewayMetrics } from "./metrics.ts";
+import { Pacer } from "./render/pacer.ts";
+import { Renders } from "./render/renders.ts";
+
+/** How long a closing gateway waits for turns on their way into a mailbox. */
+const drainMsMax = 3_000;
+
+export interface GatewayOptions {
+  readonly config: Config;
+  readonly truthUrl: string;
+  readonly stateUrl: string;
+  readonly log: Log;
+  /** Closes the gateway. */
+  readonly signal?: AbortSignal;
+  /** Shortest time between two edits of a reply; tests shorten it. */
+  readonly editIntervalMsMin?: number;
+}
+
+export interface Gateway {
+  /** Of the health pages. */
+  readonly port: number;
+  /** Rejects when Discord refuses us for good while running (token reset, intents revoked). */
+  readonly failed: Promise<never>;
+  close(): Promise<void>;
+}
+
+/** Resolves when Discord has said READY or RESUMED; rejects with an {@link EyrieError}. */
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const closers: (() => Promise<unknown>)[] = [];
+  let closed: Promise<void> | null = null;
+  const close = async (): Promise<void> => (closed ??= closeAll(closers, options.log));
+  const failure = Promise.withResolvers<never>();
+  // Whoever does not wait for it need not hear of it.
+  failure.promise.catch(() => undefined);
+  try {
+    const port = await open(options, {
+      onClose: (closer) => closers.push(closer),
+      onFatal: failure.reject,
+    });
+    options.signal?.throwIfAborted();
+    options.signal?.addEventListener("abort", () => void close(), { once: true });
+    return { port, failed: failure.promise, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Opens everything in order and leaves behind how to close it, in the opposite order. */
+async function open(
+  options: GatewayOptions,
+  hooks: {
+    readonly onClose: (closer: () => Promise<unknown>) => void;
+    readonly onFatal: (error: EyrieError) => void;
+  },
+): Promise<number> {
+  const { config, log } = options;
+  const { onClose, onFatal } = hooks;
+  const token = config.DISCORD_TOKEN;
+  if (token === undefined) {
+    throw new EyrieError("CONFIG_INVALID", { key: "DISCORD_TOKEN", reason: "not set" });
+  }
+  const model = await readModelCard(config.EYRIE_MODEL);
+  const translator = await loadTranslator();
+  const truth = await connectRedis(options.truthUrl);
+  onClose(async () => truth.quit());
+  const state = await connectRedis(options.stateUrl);
+  onClose(async () => state.quit());
+  const bell = new WakeBell(truth);
+  onClose(async () => bell.close());
+
+  const rest = new REST({ api: config.DISCORD_API_URL, version: "10" }).setToken(token);
+  onClose(async () => {
+    rest.clearHashSweeper();
+    rest.clearHandlerSweeper();
+  });
+  const identity = await identify(rest, systemClock, config.DISCORD_API_URL);
+
+  const registry = createMetrics();
+  const metrics = gatewayMetrics(registry, { openReplies: () => renders.size });
+  countRateLimits(rest, metrics);
+  const shared = { ...identity, config, rest, token, truth, translator, log, metrics };
+  const rooms = { mailbox: new Mailbox(truth), ledger: new Ledger(truth), bell, model };
+  const live = new LiveSubscriber(state);
+  const { buttons, renders } = outbound({ ...shared, ...rooms, live }, options.editIntervalMsMin);
+  const { intake, lanes } = inbound({ ...shared, ...rooms, buttons, renders });
+  const sessions = new SessionStore(truth, {
+    applicationId: identity.applicationId,
+    onError: (error) => log.warn("session not stored", errorFields(error)),
+  });
+
+  let connection: Connection | null = null;
+  const health = await serveHealth({
+    host: config.EYRIE_HTTP_HOST,
+    port: config.EYRIE_GATEWAY_PORT,
+    metrics: registry,
+    readiness: () => readiness(connection, truth),
+  });
+  onClose(async () => health.close());
+  onClose(async () => renders.close());
+  await renders.start();
+  await announce(shared);
+  connection = await Connection.open({
+    ...shared,
+    url: config.DISCORD_API_URL,
+    sessions,
+    clock: systemClock,
+    onEvent: async (event) => intake.handle(event),
+    onFatal,
+  });
+  onClose(async () => {
+    await connection?.close();
+    await Promise.race([lanes.idle(), systemClock.sleep(drainMsMax)]);
+    await Promise.race([sessions.flush(), systemClock.sleep(drainMsMax)]);
+  });
+  return health.port;
+}
+
+interface Shared extends Identity {
+  readonly config: Config;
+  readonly rest: REST;
+  readonly token: string;
+  readonly truth: ScriptedRedis;
+  readonly translator: Translator;
+  readonly log: Log;
+  readonly metrics: GatewayMetrics;
+  readonly mailbox: Mailbox;
+  readonly ledger: Ledger;
+}
+
+/** Ledger and live → Discord. */
+function outbound(
+  parts: Shared & { readonly live: LiveSubscriber },
+  floorMs: number | undefined,
+): { readonly renders: Renders; readonly buttons: StopButtons } {
+  const clock: Clock = systemClock;
+  const buttons = new StopButtons(parts.token);
+  const streams = (): number => renders.size;
+  const pacer = new Pacer({ clock, streams, ...(floorMs === undefined ? {} : { floorMs }) });
+  const openReplies = new OpenReplies(parts.truth, parts.applicationId);
+  const renders = new Renders({ ...parts, openReplies, pacer, clock, buttons });
+  return { renders, buttons };
+}
+
+/** Discord → mailbox. */
+function inbound(
+  parts: Shared & {
+    readonly bell: WakeBell;
+    readonly model: Awaited<ReturnType<typeof readModelCard>>;
+    readonly buttons: StopButtons;
+    readonly renders: Renders;
+  },
+): { readonly intake: Intake; readonly lanes: Lanes } {
+  const { config, translator } = parts;
+  const lanes = new Lanes();
+  const locales = new Locales(translator, config.EYRIE_LOCALE);
+  const replyTokensMax = config.EYRIE_REPLY_TOKENS_MAX;
+  const submitting = { ...parts, lanes, locales, replyTokensMax, nowMs: () => systemClock.nowMs() };
+  const interactions = new Interactions(submitting);
+  const notices = new NoticeLimit(systemClock);
+  return { intake: new Intake({ ...submitting, notices, interactions }), lanes };
+}
+
+/** Old commands are better than no gateway: the next start tries again. */
+async function announce(
+  parts: Pick<Shared, "applicationId" | "log" | "rest" | "translator" | "truth">,
+): Promise<void> {
+  try {
+    const told = await announceCommands(parts, parts.applicationId);
+    parts.log.info(told ? "commands registered" : "commands unchanged");
+  } catch (error) {
+    parts.log.warn("commands not registered", errorFields(error));
+  }
+}
+
+function countRateLimits(rest: REST, metrics: GatewayMetrics): void {
+  rest.on(RESTEvents.Response, (_request, response) => {
+    if (response.status !== 429) return;
+    const scope = response.headers.get("x-ratelimit-scope") ?? "unknown";
+    metrics.rateLimited.inc({ scope });
+  });
+}
+
+function readiness(
+  connection: Connection | null,
+  truth: ScriptedRedis,
+): { readonly ready: boolean; readonly reason?: string } {
+  if (truth.status !== "ready") return { ready: false, reason: "truth Redis" };
+  return connection?.ready === true ? { ready: true } : { ready: false, reason: "Discord" };
+}
+
+async function closeAll(closers: (() => Promise<unknown>)[], log: Log): Promise<void> {
+  for (const closer of closers.toReversed()) {
+    try {
+      await closer();
+    } catch (error) {
+      log.warn("not closed cleanly", errorFields(error));
+    }
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * Discord's events, one by one: what becomes a turn, what ends one, what is passed over.
+ *
+ * An event counts as handled when `handle` has resolved; only then may the stored gateway sequence
+ * pass it. Notices to people are sent on the side: no event waits for them.
+ */
+import {
+  GatewayDispatchEvents,
+  type GatewayDispatchPayload,
+  type GatewayMessageCreateDispatchData,
+  MessageFlags,
+  type REST,
+  Routes,
+} from "discord.js";
+import { EyrieError } from "#infra/errors/error.ts";
+import type { ErrorCode } from "#infra/errors/registry.ts";
+import type { Translator } from "#infra/i18n/i18n.ts";
+import { turnId } from "#infra/turn/index.ts";
+import type { Interactions } from "../commands/interactions.ts";
+import { mentionNobody } from "../render/carrier.ts";
+import { failureCode } from "../render/failure.ts";
+import type { Locales } from "./locales.ts";
+import { judgeMessage } from "./message.ts";
+import type { NoticeLimit } from "./notice-limit.ts";
+import { submit, type SubmitParts } from "./submit.ts";
+
+export interface IntakeParts extends SubmitParts {
+  readonly rest: REST;
+  readonly selfId: string;
+  readonly translator: Translator;
+  readonly locales: Locales;
+  readonly notices: NoticeLimit;
+  readonly interactions: Interactions;
+}
+
+export class Intake {
+  readonly #parts: IntakeParts;
+
+  constructor(parts: IntakeParts) {
+    this.#parts = parts;
+  }
+
+  /** Resolves when the event needs no replay. */
+  async handle(event: GatewayDispatchPayload): Promise<void> {
+    const { interactions, locales, renders } = this.#parts;
+    switch (event.t) {
+      case GatewayDispatchEvents.MessageCreate:
+        return this.#message(event.d);
+      case GatewayDispatchEvents.InteractionCreate:
+        return interactions.handle(event.d);
+      case GatewayDispatchEvents.MessageDelete:
+        return renders.giveUp(turnId(event.d.id));
+      case GatewayDispatchEvents.MessageDeleteBulk:
+        for (const id of event.d.ids) renders.giveUp(turnId(id));
+        return;
+      case GatewayDispatchEvents.GuildCreate:
+        return locales.learnCommunity(event.d);
+      default:
+        return;
+    }
+  }
+
+  async #message(message: GatewayMessageCreateDispatchData): Promise<void> {
+    const { locales, metrics, selfId } = this.#parts;
+    const verdict = judgeMessage(message, selfId);
+    if (verdict.kind === "ignore") return;
+    const locale = locales.ofMessage(message.author.id, message.guild_id);
+    if (verdict.kind === "refuse") {
+      metrics.refused.inc({ code: verdict.code });
+      void this.#notify(message, verdict.code, locale);
+      return;
+    }
+    const { channel_id: channelId, id } = message;
+    const submitted = await submit(
+      {
+        id,
+        channelId,
+        communityId: message.guild_id,
+        authorId: message.author.id,
+        text: verdict.text,
+        locale,
+        origin: { kind: "discord-message", channelId, messageId: id },
+      },
+      this.#parts,
+    );
+    if (submitted.kind === "refused") void this.#notify(message, submitted.code, locale);
+  }
+
+  /** A short public answer: only interactions have private ones. */
+  async #notify(
+    message: GatewayMessageCreateDispatchData,
+    code: ErrorCode,
+    locale: string,
+  ): Promise<void> {
+    const { log, notices, rest, translator } = this.#parts;
+    if (!notices.admit(message.author.id)) return;
+    try {
+      await rest.post(Routes.channelMessages(message.channel_id), {
+        body: {
+          content: translator.error(locale, new EyrieError(code)),
+          message_reference: { message_id: message.id, fail_if_not_exists: false },
+          allowed_mentions: mentionNobody,
+          flags: MessageFlags.SuppressEmbeds,
+          nonce: `${message.id}-n`,
+          enforce_nonce: true,
+        },
+      });
+    } catch (error) {
+      log.warn("notice not sent", { notice: code, code: failureCode(error) });
+    }
+  }
+}

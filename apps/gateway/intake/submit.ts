@@ -1,0 +1,129 @@
+/**
+ * The one way a turn gets into the house: mailbox, bell, render.
+ *
+ * Promises: accepted means that the turn is in truth and will be answered or failed by name; the
+ * same turn again changes nothing. Killed after the append → Discord replays the event and the turn
+ * is known; killed before the wake → the sweeper rings.
+ */
+import type { ModelCard } from "#infra/config/model-card.ts";
+import type { ErrorCode } from "#infra/errors/registry.ts";
+import type { Ledger } from "#infra/ledger/ledger.ts";
+import type { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { errorFields, type Log } from "#infra/telemetry/log.ts";
+import {
+  communityId,
+  type ConversationId,
+  conversationId,
+  type Origin,
+  type Turn,
+  turnId,
+  userId,
+} from "#infra/turn/index.ts";
+import type { WakeBell } from "#infra/wake/wake.ts";
+import type { GatewayMetrics } from "../metrics.ts";
+import type { Renders } from "../render/renders.ts";
+import type { Lanes } from "./lanes.ts";
+
+/** What an event says, before it is a turn. */
+export interface Question {
+  /** Of the message or the interaction. */
+  readonly id: string;
+  readonly channelId: string;
+  readonly communityId: string | undefined;
+  readonly authorId: string;
+  readonly text: string;
+  readonly locale: string;
+  readonly origin: Origin;
+}
+
+export type Submitted =
+  | { readonly kind: "accepted" }
+  | { readonly kind: "refused"; readonly code: ErrorCode };
+
+export interface SubmitParts {
+  readonly mailbox: Mailbox;
+  readonly ledger: Ledger;
+  readonly bell: WakeBell;
+  readonly lanes: Lanes;
+  readonly renders: Renders;
+  readonly model: ModelCard;
+  readonly replyTokensMax: number;
+  readonly nowMs: () => number;
+  readonly log: Log;
+  readonly metrics: GatewayMetrics;
+}
+
+/** Threads are channels of their own, so each has its own conversation. */
+export function conversationOf(channelId: string): ConversationId {
+  return conversationId(`discord-${channelId}`);
+}
+
+/** Questions of one channel are queued in the order of the calls. */
+export async function submit(question: Question, parts: SubmitParts): Promise<Submitted> {
+  return parts.lanes.run(question.channelId, async () => submitInTurn(question, parts));
+}
+
+async function submitInTurn(question: Question, parts: SubmitParts): Promise<Submitted> {
+  const { ledger, log, mailbox, metrics, renders } = parts;
+  const turn = turnFor(question, parts);
+  const appended = await append(mailbox, turn, log);
+  if (appended === "refused") return refuse("BUSY_TRY_LATER", metrics);
+  if (appended === "full") return refuse("MAILBOX_FULL", metrics);
+  if (appended === "known") {
+    // Told twice. A reply that is in the ledger is shown, or was: the outbox knows.
+    const key = { turn: turn.id, attempt: turn.attempt };
+    if ((await ledger.reply(turn.conversation, key)) !== null) return { kind: "accepted" };
+  } else {
+    metrics.turns.inc();
+    log.info("turn queued", { turn: turn.id, conversation: turn.conversation });
+  }
+  await renders.open(turn);
+  await ring(turn, parts);
+  return { kind: "accepted" };
+}
+
+function turnFor(question: Question, parts: SubmitParts): Turn {
+  return {
+    id: turnId(question.id),
+    conversation: conversationOf(question.channelId),
+    community: question.communityId === undefined ? null : communityId(question.communityId),
+    author: userId(question.authorId),
+    text: question.text,
+    locale: question.locale,
+    origin: question.origin,
+    model: parts.model.name,
+    attempt: 0,
+    receivedAtMs: parts.nowMs(),
+    maxTokens: parts.replyTokensMax,
+    sampling: parts.model.sampling,
+  };
+}
+
+/** Redis says no (out of memory, disk error): the person may try later. Away, it is waited for. */
+async function append(
+  mailbox: Mailbox,
+  turn: Turn,
+  log: Log,
+): Promise<"appended" | "known" | "full" | "refused"> {
+  try {
+    return (await mailbox.append(turn)).kind;
+  } catch (error) {
+    if (!(error instanceof Error) || error.name !== "ReplyError") throw error;
+    log.error("truth refused a turn", { turn: turn.id, ...errorFields(error) });
+    return "refused";
+  }
+}
+
+async function ring(turn: Turn, { bell, log }: SubmitParts): Promise<void> {
+  const { conversation, id, model } = turn;
+  try {
+    await bell.ring({ conversation, headTurnId: id, model, traceId: id });
+  } catch (error) {
+    log.warn("wake not rung; the sweeper will", { turn: id, ...errorFields(error) });
+  }
+}
+
+function refuse(code: ErrorCode, metrics: GatewayMetrics): Submitted {
+  metrics.refused.inc({ code });
+  return { kind: "refused", code };
+}

@@ -1,0 +1,228 @@
+/**
+ * How one reply's parts get into Discord. Two carriers: messages that refer to the trigger, and the
+ * deferred answer of a slash command, whose further parts are messages that refer to the answer.
+ *
+ * Promises: nothing we send mentions anybody, on create and on every edit; a repeated post of a part
+ * within Discord's nonce window (minutes) returns the first message; later `find` recovers it,
+ * because every part refers to the same message.
+ */
+import {
+  type APIActionRowComponent,
+  type APIAllowedMentions,
+  type APIButtonComponent,
+  type APIMessage,
+  MessageFlags,
+  makeURLSearchParams,
+  type REST,
+  Routes,
+} from "discord.js";
+import type { ReplyAddress } from "#infra/discord/open-replies.ts";
+import type { Origin } from "#infra/turn/index.ts";
+import { classifyFailure } from "./failure.ts";
+
+/** Absent, Discord parses everyone, roles and users; also again on every edit. */
+export const mentionNobody: APIAllowedMentions = { parse: [], replied_user: false };
+
+export interface MessageBody {
+  readonly content: string;
+  readonly components: readonly APIActionRowComponent<APIButtonComponent>[];
+}
+
+/** What Discord says it shows: of a repeated post, the first one's content. */
+export interface Posted {
+  readonly messageId: string;
+  readonly content: string;
+  readonly hasButtons: boolean;
+}
+
+export interface Carrier {
+  readonly channelId: string;
+  /** Puts part `index` into Discord; `firstId` is the message id of part 0 once there is one. */
+  post(index: number, firstId: string | null, body: MessageBody): Promise<Posted>;
+  edit(index: number, messageId: string, body: MessageBody): Promise<void>;
+  remove(messageId: string): Promise<void>;
+  /** Message ids of the parts that stand in Discord already, in order. */
+  find(firstId: string | null): Promise<string[]>;
+}
+
+export interface CarrierOptions {
+  readonly rest: REST;
+  readonly selfId: string;
+  /** False when an interaction's token is about to run out: its answer becomes a plain message. */
+  readonly tokenLives: () => boolean;
+}
+
+export function carrierFor(reply: ReplyAddress, options: CarrierOptions): Carrier | null {
+  const { origin } = reply;
+  switch (origin.kind) {
+    case "discord-message":
+      return new MessageCarrier(reply, origin, options);
+    case "discord-interaction":
+      return new InteractionCarrier(reply, origin, options);
+    case "cli":
+      return null;
+  }
+}
+
+class MessageCarrier implements Carrier {
+  readonly channelId: string;
+  readonly #turn: string;
+  readonly #triggerId: string;
+  readonly #options: CarrierOptions;
+
+  constructor(
+    reply: ReplyAddress,
+    origin: Origin & { kind: "discord-message" },
+    options: CarrierOptions,
+  ) {
+    this.channelId = origin.channelId;
+    this.#turn = reply.key.turn;
+    this.#triggerId = origin.messageId;
+    this.#options = options;
+  }
+
+  async post(index: number, _firstId: string | null, body: MessageBody): Promise<Posted> {
+    const message = { turn: this.#turn, index, refersTo: this.#triggerId, body };
+    return postMessage(this.#options.rest, this.channelId, message);
+  }
+
+  async edit(_index: number, messageId: string, body: MessageBody): Promise<void> {
+    await editMessage(this.#options.rest, this.channelId, { messageId, body });
+  }
+
+  async remove(messageId: string): Promise<void> {
+    await this.#options.rest.delete(Routes.channelMessage(this.channelId, messageId));
+  }
+
+  async find(): Promise<string[]> {
+    const { rest, selfId } = this.#options;
+    const messages = await messagesAfter(rest, this.channelId, this.#turn);
+    return messages
+      .filter((message) => isOurReply(message, selfId, this.#triggerId))
+      .map((message) => message.id);
+  }
+}
+
+class InteractionCarrier implements Carrier {
+  readonly channelId: string;
+  readonly #turn: string;
+  readonly #answerRoute: `/${string}`;
+  readonly #options: CarrierOptions;
+  #expired = false;
+
+  constructor(
+    reply: ReplyAddress,
+    origin: Origin & { kind: "discord-interaction" },
+    options: CarrierOptions,
+  ) {
+    this.channelId = origin.channelId;
+    this.#turn = reply.key.turn;
+    this.#answerRoute = Routes.webhookMessage(origin.applicationId, origin.interactionToken);
+    this.#options = options;
+  }
+
+  async post(index: number, firstId: string | null, body: MessageBody): Promise<Posted> {
+    if (index === 0) {
+      const answer = await this.#editAnswer(body);
+      if (answer !== null) return answer;
+    }
+    const message = { turn: this.#turn, index, refersTo: firstId, body };
+    return postMessage(this.#options.rest, this.channelId, message);
+  }
+
+  async edit(index: number, messageId: string, body: MessageBody): Promise<void> {
+    if (index === 0 && (await this.#editAnswer(body)) !== null) return;
+    // The answer is a message of ours like any other, for as long as we may see the channel.
+    await editMessage(this.#options.rest, this.channelId, { messageId, body });
+  }
+
+  async remove(messageId: string): Promise<void> {
+    await this.#options.rest.delete(Routes.channelMessage(this.channelId, messageId));
+  }
+
+  async find(firstId: string | null): Promise<string[]> {
+    const { rest, selfId } = this.#options;
+    const messages = await messagesAfter(rest, this.channelId, this.#turn);
+    const answer = messages.find((message) => message.interaction_metadata?.id === this.#turn);
+    const answerId = firstId ?? answer?.id;
+    if (answerId === undefined) return [];
+    const others = messages.filter((message) => isOurReply(message, selfId, answerId));
+    return [answerId, ...others.map((message) => message.id)];
+  }
+
+  /** Null when the answer's token has run out. */
+  async #editAnswer(body: MessageBody): Promise<Posted | null> {
+    if (this.#expired || !this.#options.tokenLives()) return null;
+    try {
+      const message = await this.#options.rest.patch(this.#answerRoute, {
+        body: { ...body, allowed_mentions: mentionNobody },
+        // With our token in the header, a 401 here would make the library drop that token.
+        auth: false,
+      });
+      return posted(message);
+    } catch (error) {
+      if (classifyFailure(error) !== "expired") throw error;
+      this.#expired = true;
+      return null;
+    }
+  }
+}
+
+interface OutgoingPart {
+  readonly turn: string;
+  readonly index: number;
+  readonly refersTo: string | null;
+  readonly body: MessageBody;
+}
+
+async function postMessage(rest: REST, channelId: string, part: OutgoingPart): Promise<Posted> {
+  const reference =
+    part.refersTo === null
+      ? {}
+      : { message_reference: { message_id: part.refersTo, fail_if_not_exists: false } };
+  const message = await rest.post(Routes.channelMessages(channelId), {
+    body: {
+      ...part.body,
+      ...reference,
+      allowed_mentions: mentionNobody,
+      flags: MessageFlags.SuppressEmbeds,
+      nonce: `${part.turn}-${part.index}`,
+      enforce_nonce: true,
+    },
+  });
+  return posted(message);
+}
+
+function posted(answer: unknown): Posted {
+  const message = answer as APIMessage;
+  return {
+    messageId: message.id,
+    content: message.content,
+    hasButtons: (message.components ?? []).length > 0,
+  };
+}
+
+async function editMessage(
+  rest: REST,
+  channelId: string,
+  edit: { readonly messageId: string; readonly body: MessageBody },
+): Promise<void> {
+  await rest.patch(Routes.channelMessage(channelId, edit.messageId), {
+    body: { ...edit.body, allowed_mentions: mentionNobody },
+  });
+}
+
+/** Up to 100 messages right after `afterId`, oldest first. */
+async function messagesAfter(
+  rest: REST,
+  channelId: string,
+  afterId: string,
+): Promise<APIMessage[]> {
+  const query = makeURLSearchParams({ after: afterId, limit: 100 });
+  const messages = await rest.get(Routes.channelMessages(channelId), { query });
+  return (messages as APIMessage[]).sort((a, b) => (BigInt(a.id) < BigInt(b.id) ? -1 : 1));
+}
+
+function isOurReply(message: APIMessage, selfId: string, toId: string): boolean {
+  return message.author.id === selfId && message.message_reference?.message_id === toId;
+}

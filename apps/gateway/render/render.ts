@@ -1,0 +1,296 @@
+/**
+ * One reply on its way into Discord: placeholder at once, live text by edits, the end from the
+ * ledger.
+ *
+ * Promises: at most one request is in flight; live edits wait for the pacer, the final one does not;
+ * the reply is marked delivered only after Discord shows the ledger's text. Killed anywhere → the
+ * next process adopts it: noted parts are edited again (same text), unnoted ones are found by nonce
+ * or by what they refer to.
+ */
+import type { Clock } from "#infra/clock/clock.ts";
+import type { ReplyAddress } from "#infra/discord/open-replies.ts";
+import { EyrieError } from "#infra/errors/error.ts";
+import type { Ledger } from "#infra/ledger/ledger.ts";
+import type { LiveSubscriber } from "#infra/live/live.ts";
+import { addFrame, emptyView, type LiveView } from "#infra/live/view.ts";
+import type { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { errorFields, type Log } from "#infra/telemetry/log.ts";
+import type { LiveFrame, ReplyRecord } from "#infra/turn/index.ts";
+import type { GatewayMetrics } from "../metrics.ts";
+import type { Carrier, MessageBody } from "./carrier.ts";
+import { classifyFailure, failureCode } from "./failure.ts";
+import type { Pacer } from "./pacer.ts";
+import type { ReplyTexts } from "./texts.ts";
+import {
+  nextStep,
+  type ShownPart,
+  type Step,
+  type WantedPart,
+  wantedFinal,
+  wantedLive,
+} from "./wanted.ts";
+
+const retryMsMin = 500;
+const retryMsMax = 10_000;
+
+export interface RenderParts {
+  readonly carrier: Carrier;
+  readonly texts: ReplyTexts;
+  readonly ledger: Ledger;
+  readonly mailbox: Mailbox;
+  readonly live: LiveSubscriber;
+  readonly pacer: Pacer;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: GatewayMetrics;
+}
+
+/** `delivered`: Discord shows the record. `given-up`: it never will. `closed`: by our own end. */
+export type RenderEnd = "delivered" | "given-up" | "closed";
+
+type Ending = Pick<ReplyRecord, "status" | "end" | "text" | "code">;
+
+export class Render {
+  readonly #reply: ReplyAddress;
+  readonly #parts: RenderParts;
+  readonly #shown: ShownPart[] = [];
+  #view: LiveView = emptyView;
+  #ending: Ending | null = null;
+  #recordReady = false;
+  #unwanted = false;
+  #unreachable = false;
+  #failures = 0;
+  /** Ends a wait for new text. */
+  #wake: () => void = () => undefined;
+  /** Ends a wait for the pacer: what comes now is worth more than a steady pace. */
+  #hurry = new AbortController();
+  readonly #closing = new AbortController();
+
+  constructor(reply: ReplyAddress, parts: RenderParts) {
+    this.#reply = reply;
+    this.#parts = parts;
+  }
+
+  /** The ledger has the reply. */
+  finish(): void {
+    this.#recordReady = true;
+    this.#hurry.abort();
+    this.#wake();
+  }
+
+  /** Nobody wants to read it any more: take away what stands there. */
+  giveUp(): void {
+    this.#unwanted = true;
+    this.#hurry.abort();
+    this.#wake();
+  }
+
+  /** This process ends; the next one goes on. */
+  close(): void {
+    this.#closing.abort();
+    this.#hurry.abort();
+    this.#wake();
+  }
+
+  /** `adopted`: another process may have posted parts and the reply may be finished already. */
+  async run(options: { readonly adopted: boolean }): Promise<RenderEnd> {
+    const { live, log } = this.#parts;
+    const subscription = live.subscribe(this.#reply.conversation, (frame) => this.#onFrame(frame));
+    // Not waited for: with the state Redis away there is no live text, but there are replies.
+    subscription.catch((error: unknown) => log.warn("no live text", errorFields(error)));
+    try {
+      if (options.adopted) await this.#recall();
+      return await this.#show();
+    } finally {
+      subscription.then(async (unsubscribe) => unsubscribe()).catch(() => undefined);
+    }
+  }
+
+  async #show(): Promise<RenderEnd> {
+    let paced = false;
+    while (!this.#closing.signal.aborted) {
+      if (this.#unwanted) await this.#takeAway();
+      if (this.#unwanted || this.#unreachable) return "given-up";
+      if (this.#recordReady && this.#ending === null) await this.#readEnding();
+      const step = nextStep(this.#shown, this.#wanted(), this.#ending !== null);
+      if (step === null) {
+        if (this.#ending !== null) return "delivered";
+        await this.#changed();
+      } else if (!paced && this.#waitsForPacer(step)) {
+        await this.#parts.clock.sleep(this.#reserve(), this.#hurry.signal);
+        // What is wanted may have changed meanwhile: look again.
+        paced = true;
+      } else {
+        paced = false;
+        await this.#perform(step);
+      }
+    }
+    return "closed";
+  }
+
+  #wanted(): readonly WantedPart[] {
+    const { texts } = this.#parts;
+    const ending = this.#ending;
+    if (ending === null) {
+      // Another process's text stands there: better than starting again with a placeholder.
+      const nothingNew = this.#view.text === "" && this.#shown.length > 0;
+      return nothingNew ? [] : wantedLive(this.#view.text, texts.thinking);
+    }
+    if (ending.status === "failed") return wantedFinal(texts.failure(ending.code ?? ""), "");
+    return wantedFinal(ending.text, ending.end === "stopped" ? texts.stopped : texts.empty);
+  }
+
+  #waitsForPacer(step: Step): boolean {
+    const placeholder = step.kind === "post" && step.index === 0;
+    return this.#ending === null && !placeholder;
+  }
+
+  #reserve(): number {
+    const { carrier, pacer } = this.#parts;
+    return pacer.reserve(carrier.channelId);
+  }
+
+  async #perform(step: Step): Promise<void> {
+    const { carrier, metrics, pacer } = this.#parts;
+    if (this.#ending !== null) pacer.note(carrier.channelId);
+    try {
+      if (step.kind === "post") await this.#post(step.index, step.part);
+      else if (step.kind === "edit") await this.#edit(step.index, step.part);
+      else await this.#remove(step.index);
+      metrics.requests.inc({ kind: step.kind });
+      this.#failures = 0;
+    } catch (error) {
+      await this.#failed(error, step);
+    }
+  }
+
+  async #post(index: number, part: WantedPart): Promise<void> {
+    const { carrier, ledger } = this.#parts;
+    const firstId = this.#shown[0]?.messageId ?? null;
+    const { messageId, ...posted } = await carrier.post(index, firstId, this.#body(part));
+    // A repeated post returns the first message, perhaps with other text: then an edit is next.
+    const asSent = posted.content === part.content.trim();
+    this.#shown[index] = {
+      messageId,
+      content: asSent ? part.content : null,
+      stoppable: posted.hasButtons,
+    };
+    await ledger.notePart(this.#reply.conversation, this.#reply.key, { index, messageId });
+  }
+
+  async #edit(index: number, part: WantedPart): Promise<void> {
+    const messageId = this.#shown[index]?.messageId;
+    if (messageId === undefined) return;
+    await this.#parts.carrier.edit(index, messageId, this.#body(part));
+    this.#shown[index] = { messageId, ...part };
+  }
+
+  async #remove(index: number): Promise<void> {
+    const messageId = this.#shown[index]?.messageId;
+    this.#shown.length = index;
+    if (messageId === undefined) return;
+    try {
+      await this.#parts.carrier.remove(messageId);
+    } catch (error) {
+      if (classifyFailure(error) === "passing") throw error;
+    }
+  }
+
+  async #failed(error: unknown, step: Step): Promise<void> {
+    const { clock, log, metrics } = this.#parts;
+    const fields = { turn: this.#reply.key.turn, step: step.kind, code: failureCode(error) };
+    metrics.requestsFailed.inc();
+    if (classifyFailure(error) === "passing") {
+      const retryMs = Math.min(retryMsMax, retryMsMin * 2 ** this.#failures++);
+      log.warn("Discord request failed, trying again", { ...fields, retryMs });
+      await clock.sleep(retryMs, this.#closing.signal);
+      return;
+    }
+    log.warn("reply cannot be shown", fields);
+    this.#unreachable = true;
+  }
+
+  /** Best effort: what cannot be removed was removed by somebody else. */
+  async #takeAway(): Promise<void> {
+    while (this.#shown.length > 0) {
+      try {
+        await this.#remove(this.#shown.length - 1);
+      } catch (error) {
+        const fields = { turn: this.#reply.key.turn, code: failureCode(error) };
+        this.#parts.log.warn("placeholder left behind", fields);
+      }
+    }
+  }
+
+  /** Parts another process left, and the reply if it is finished or lost. */
+  async #recall(): Promise<void> {
+    const { ledger } = this.#parts;
+    const { conversation, key } = this.#reply;
+    const noted = await ledger.parts(conversation, key);
+    const found = await this.#find(noted[0] ?? null);
+    const messageIds = found.length > noted.length ? found : noted;
+    for (const [index, messageId] of messageIds.entries()) {
+      this.#shown.push({ messageId, content: null, stoppable: false });
+      if (index >= noted.length) await ledger.notePart(conversation, key, { index, messageId });
+    }
+    this.#recordReady ||= await this.#isOver();
+  }
+
+  async #find(firstId: string | null): Promise<string[]> {
+    try {
+      return await this.#parts.carrier.find(firstId);
+    } catch (error) {
+      // Without the right to read history a repeated post is only stopped by its nonce.
+      const fields = { turn: this.#reply.key.turn, code: failureCode(error) };
+      this.#parts.log.warn("could not look for an earlier reply", fields);
+      return [];
+    }
+  }
+
+  /** True when the turn waits nowhere: answered, or lost with a Redis that went back in time. */
+  async #isOver(): Promise<boolean> {
+    const { conversation, key } = this.#reply;
+    const waiting = await this.#parts.mailbox.waiting(conversation);
+    return !waiting.some((turn) => turn.id === key.turn && turn.attempt === key.attempt);
+  }
+
+  async #readEnding(): Promise<void> {
+    const { ledger, log } = this.#parts;
+    const lost: Ending = { status: "failed", end: "failed", text: "", code: "TURN_FAILED" };
+    try {
+      const { conversation, key } = this.#reply;
+      const over = await this.#isOver();
+      this.#ending = (await ledger.reply(conversation, key)) ?? (over ? lost : null);
+      if (this.#ending !== null) return;
+      // A false alarm: back to the live text and its pace.
+      this.#recordReady = false;
+      this.#hurry = new AbortController();
+    } catch (error) {
+      if (!(error instanceof EyrieError)) throw error;
+      log.error("reply record refused", { turn: this.#reply.key.turn, code: error.code });
+      this.#ending = { ...lost, code: error.code };
+    }
+  }
+
+  #onFrame(frame: LiveFrame): void {
+    const { turn, attempt } = this.#reply.key;
+    if (frame.turn !== turn || frame.attempt !== attempt || this.#recordReady) return;
+    if (frame.kind === "done") return this.finish();
+    const view = addFrame(this.#view, frame);
+    if (view === this.#view) return;
+    this.#parts.metrics.frames.inc();
+    this.#view = view;
+    this.#wake();
+  }
+
+  async #changed(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  #body(part: WantedPart): MessageBody {
+    const components = part.stoppable ? this.#parts.texts.stopRow() : [];
+    return { content: part.content, components };
+  }
+}

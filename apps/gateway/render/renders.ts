@@ -1,0 +1,219 @@
+/**
+ * All replies that this gateway is showing, and the outbox: whatever the ledger holds undelivered
+ * is shown, whether or not this process has seen its turn.
+ *
+ * Promises: one render per reply; a reply leaves the outbox only when it is delivered or can never
+ * be. One gateway serves a bot token: two would show every reply twice as often.
+ */
+import type { REST } from "discord.js";
+import type { Clock } from "#infra/clock/clock.ts";
+import { requestStop } from "#infra/control/control.ts";
+import {
+  type OpenReplies,
+  type OpenReply,
+  openReplyOf,
+  type ReplyAddress,
+} from "#infra/discord/open-replies.ts";
+import { EyrieError } from "#infra/errors/error.ts";
+import type { Translator } from "#infra/i18n/i18n.ts";
+import type { Ledger, OutboxEntry } from "#infra/ledger/ledger.ts";
+import type { LiveSubscriber } from "#infra/live/live.ts";
+import type { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { outboxMember } from "#infra/redis/keys.ts";
+import type { ScriptedRedis } from "#infra/redis/scripts.ts";
+import { errorFields, type Log } from "#infra/telemetry/log.ts";
+import type { Turn, TurnId } from "#infra/turn/index.ts";
+import type { StopButtons } from "../commands/stop-button.ts";
+import type { GatewayMetrics } from "../metrics.ts";
+import { carrierFor } from "./carrier.ts";
+import type { Pacer } from "./pacer.ts";
+import { Render } from "./render.ts";
+import { replyTexts } from "./texts.ts";
+
+export const outboxScanMs = 2_000;
+/** An interaction's token lives 15 minutes. */
+const tokenLivesMs = 14 * 60_000;
+
+export interface RendersParts {
+  readonly rest: REST;
+  readonly selfId: string;
+  readonly truth: ScriptedRedis;
+  readonly ledger: Ledger;
+  readonly mailbox: Mailbox;
+  readonly live: LiveSubscriber;
+  readonly openReplies: OpenReplies;
+  readonly pacer: Pacer;
+  readonly clock: Clock;
+  readonly translator: Translator;
+  readonly buttons: StopButtons;
+  readonly log: Log;
+  readonly metrics: GatewayMetrics;
+}
+
+interface Running {
+  readonly render: Render;
+  /** Null for a reply found in the outbox: it is finished, nobody can stop it. */
+  readonly open: OpenReply | null;
+  readonly ended: Promise<void>;
+}
+
+export class Renders {
+  readonly #parts: RendersParts;
+  readonly #running = new Map<string, Running>();
+  /** Replies given up while their turn went on: their record is delivered to nobody. */
+  readonly #abandoned = new Set<string>();
+  /** Ended since the scan began: its picture of the outbox is older than that. */
+  readonly #endedSinceScan = new Set<string>();
+  readonly #closing = new AbortController();
+  #scanning: Promise<void> = Promise.resolve();
+
+  constructor(parts: RendersParts) {
+    this.#parts = parts;
+  }
+
+  get size(): number {
+    return this.#running.size;
+  }
+
+  /** Goes on with what the last process was showing, and watches the outbox from now on. */
+  async start(): Promise<void> {
+    for (const reply of await this.#parts.openReplies.all()) {
+      const member = outboxMember(reply.conversation, reply.key);
+      if (reply.abandoned) this.#abandoned.add(member);
+      else this.#run(reply, { open: reply, adopted: true });
+    }
+    this.#scanning = this.#scanUntilClosed();
+  }
+
+  /** Shows a turn that has just been queued; again for one that is shown already: nothing. */
+  async open(turn: Turn): Promise<void> {
+    const reply = openReplyOf(turn);
+    const member = outboxMember(reply.conversation, reply.key);
+    if (this.#running.has(member) || this.#abandoned.has(member)) return;
+    await this.#parts.openReplies.save(reply);
+    this.#run(reply, { open: reply, adopted: false });
+  }
+
+  /** The open reply to a turn, for those who want to stop it. */
+  find(turn: TurnId): OpenReply | null {
+    for (const { open } of this.#running.values()) if (open?.key.turn === turn) return open;
+    return null;
+  }
+
+  /** The trigger is gone: stop its turn and take its reply away. */
+  giveUp(turn: TurnId): void {
+    for (const { open, render } of this.#running.values()) {
+      if (open?.key.turn === turn) render.giveUp();
+    }
+  }
+
+  /** Leaves every reply as it stands; the next process goes on. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    const running = [...this.#running.values()];
+    for (const { render } of running) render.close();
+    await Promise.all([this.#scanning, ...running.map(async ({ ended }) => ended)]);
+  }
+
+  #run(
+    reply: ReplyAddress,
+    options: { readonly open: OpenReply | null; readonly adopted: boolean },
+  ): void {
+    const { clock, log, metrics } = this.#parts;
+    const endsMs = clock.monotonicMs() + tokenLivesMs;
+    const tokenLives = (): boolean => clock.monotonicMs() < endsMs;
+    const carrier = carrierFor(reply, { ...this.#parts, tokenLives });
+    if (carrier === null || this.#closing.signal.aborted) return;
+    const member = outboxMember(reply.conversation, reply.key);
+    const render = new Render(reply, {
+      ...this.#parts,
+      carrier,
+      texts: replyTexts(reply, this.#parts),
+    });
+    const ended = this.#follow(reply, { render, ...options })
+      .catch((error: unknown) => {
+        metrics.requestsFailed.inc();
+        log.error("render failed", { turn: reply.key.turn, ...errorFields(error) });
+      })
+      .finally(() => {
+        this.#running.delete(member);
+        this.#endedSinceScan.add(member);
+      });
+    this.#running.set(member, { render, open: options.open, ended });
+  }
+
+  async #follow(
+    reply: ReplyAddress,
+    work: { readonly render: Render; readonly open: OpenReply | null; readonly adopted: boolean },
+  ): Promise<void> {
+    const end = await work.render.run({ adopted: work.adopted });
+    if (end === "closed") return;
+    const { log, metrics } = this.#parts;
+    if (end === "delivered") {
+      await this.#settle(reply);
+      metrics.delivered.inc();
+      log.debug("reply delivered", { turn: reply.key.turn });
+      return;
+    }
+    metrics.givenUp.inc();
+    log.info("reply given up", { turn: reply.key.turn, conversation: reply.conversation });
+    if (work.open === null) await this.#settle(reply);
+    else await this.#abandon(work.open);
+  }
+
+  /** The turn may still run: remember first, then stop it; its record is settled by the scan. */
+  async #abandon(reply: OpenReply): Promise<void> {
+    const { openReplies, truth } = this.#parts;
+    this.#abandoned.add(outboxMember(reply.conversation, reply.key));
+    await openReplies.save({ ...reply, abandoned: true });
+    await requestStop(truth, reply.conversation, reply.key.turn);
+  }
+
+  async #settle(reply: Pick<ReplyAddress, "conversation" | "key">): Promise<void> {
+    await this.#parts.ledger.markDelivered(reply.conversation, reply.key);
+    await this.#parts.openReplies.remove(reply.conversation, reply.key);
+    this.#abandoned.delete(outboxMember(reply.conversation, reply.key));
+  }
+
+  async #scanUntilClosed(): Promise<void> {
+    const { clock, log, pacer } = this.#parts;
+    while (!this.#closing.signal.aborted) {
+      try {
+        await this.#scan();
+      } catch (error) {
+        log.warn("outbox not readable", errorFields(error));
+      }
+      pacer.sweep();
+      await clock.sleep(outboxScanMs, this.#closing.signal);
+    }
+  }
+
+  async #scan(): Promise<void> {
+    this.#endedSinceScan.clear();
+    for (const entry of await this.#parts.ledger.outbox()) {
+      if (this.#closing.signal.aborted) return;
+      const member = outboxMember(entry.conversation, entry.key);
+      const running = this.#running.get(member);
+      if (running !== undefined) running.render.finish();
+      else if (this.#endedSinceScan.has(member)) continue;
+      else if (this.#abandoned.has(member)) await this.#settle(entry);
+      else await this.#adopt(entry);
+    }
+  }
+
+  async #adopt(entry: OutboxEntry): Promise<void> {
+    const { ledger, log } = this.#parts;
+    const { conversation, key } = entry;
+    try {
+      const record = await ledger.reply(conversation, key);
+      if (record === null || record.origin.kind === "cli") return await this.#settle(entry);
+      const { locale, origin } = record;
+      this.#run({ conversation, key, locale, origin }, { open: null, adopted: true });
+    } catch (error) {
+      if (!(error instanceof EyrieError)) throw error;
+      // Where it belongs is unreadable too; the record is kept for whoever looks into it.
+      log.error("reply record refused", { turn: key.turn, ...errorFields(error) });
+      await this.#settle(entry);
+    }
+  }
+}

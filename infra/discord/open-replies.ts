@@ -1,0 +1,58 @@
+/**
+ * The replies that the gateway is showing, kept in truth from the moment their turn is queued until
+ * they are delivered, so that a new process goes on in the same messages.
+ */
+import type { Redis } from "ioredis";
+import { openRepliesKey, outboxMember } from "#infra/redis/keys.ts";
+import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
+import type { ConversationId, Origin, Turn, TurnKey, UserId } from "#infra/turn/index.ts";
+
+/** Where a reply belongs and in which language its buttons and errors are. */
+export interface ReplyAddress {
+  readonly conversation: ConversationId;
+  readonly key: TurnKey;
+  readonly locale: string;
+  readonly origin: Origin;
+}
+
+export interface OpenReply extends ReplyAddress {
+  /** Who asked, and so who may stop it. */
+  readonly author: UserId;
+  /** Nobody will read it (trigger deleted, channel gone): deliver it nowhere. */
+  readonly abandoned: boolean;
+}
+
+export function openReplyOf(turn: Turn): OpenReply {
+  return {
+    conversation: turn.conversation,
+    key: { turn: turn.id, attempt: turn.attempt },
+    author: turn.author,
+    locale: turn.locale,
+    origin: turn.origin,
+    abandoned: false,
+  };
+}
+
+export class OpenReplies {
+  readonly #truth: Redis;
+  readonly #key: string;
+
+  constructor(truth: Redis, applicationId: string) {
+    this.#truth = truth;
+    this.#key = openRepliesKey(applicationId);
+  }
+
+  async save(reply: OpenReply): Promise<void> {
+    const field = outboxMember(reply.conversation, reply.key);
+    await this.#truth.hset(this.#key, field, encodeRecord(reply));
+  }
+
+  async remove(conversation: ConversationId, key: TurnKey): Promise<void> {
+    await this.#truth.hdel(this.#key, outboxMember(conversation, key));
+  }
+
+  async all(): Promise<OpenReply[]> {
+    const records = await this.#truth.hvals(this.#key);
+    return records.map((record) => decodeRecord(record, "open reply") as OpenReply);
+  }
+}

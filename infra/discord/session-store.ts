@@ -1,0 +1,139 @@
+/**
+ * The gateway session of each shard, kept in truth so that a new process can RESUME.
+ *
+ * Promise: the stored sequence never passes an event that is not handled. The library advances its
+ * sequence when an event arrives, before anybody has seen it; a process that dies then would never
+ * be told again. So two numbers are kept: what arrived (for reconnecting in this process, whose
+ * unhandled events are still in memory) and, in Redis, the event before the oldest unhandled one.
+ * What is told twice is harmless, because a turn id enters a mailbox once.
+ */
+import type { Redis } from "ioredis";
+import { gatewaySessionKey } from "#infra/redis/keys.ts";
+import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
+
+/** As `@discordjs/ws` hands it over. */
+export interface ShardSession {
+  readonly sessionId: string;
+  readonly sequence: number;
+  readonly resumeURL: string;
+  readonly shardId: number;
+  readonly shardCount: number;
+}
+
+export interface SessionStoreOptions {
+  readonly applicationId: string;
+  /** Told when a write fails; the next one is tried all the same. */
+  readonly onError: (error: unknown) => void;
+}
+
+export class SessionStore {
+  readonly #truth: Redis;
+  readonly #options: SessionStoreOptions;
+  readonly #shards = new Map<number, ShardProgress>();
+  #frozen = false;
+
+  constructor(truth: Redis, options: SessionStoreOptions) {
+    this.#truth = truth;
+    this.#options = options;
+  }
+
+  /** For `retrieveSessionInfo`: memory first, Redis once per shard. */
+  async retrieve(shardId: number): Promise<ShardSession | null> {
+    const known = this.#shards.get(shardId);
+    if (known !== undefined) return known.session;
+    const record = await this.#truth.get(this.#key(shardId));
+    const session =
+      record === null ? null : (decodeRecord(record, "gateway session") as ShardSession);
+    this.#shards.set(shardId, new ShardProgress(session));
+    return session;
+  }
+
+  /** For `updateSessionInfo`: an event arrived, a session began, or (null) it is over. */
+  update(shardId: number, session: ShardSession | null): void {
+    if (this.#frozen) return;
+    const before = this.#shards.get(shardId);
+    const sameSession = session !== null && session.sessionId === before?.session?.sessionId;
+    if (before !== undefined && sameSession) return before.arrived(session);
+    this.#shards.set(shardId, new ShardProgress(session));
+    this.#write(shardId);
+  }
+
+  /**
+   * Call when an event is seen; call what it returns when the event is handled (its turn is in a
+   * mailbox, or it needs no place there). Bound to the session, whose numbers the next one reuses.
+   */
+  seen(shardId: number, sequence: number): () => void {
+    const shard = this.#shards.get(shardId);
+    return () => {
+      shard?.handled(sequence);
+      if (shard === this.#shards.get(shardId)) this.#write(shardId);
+    };
+  }
+
+  /** From now on no session begins or ends: the library forgets sessions when closed, we do not. */
+  freeze(): void {
+    this.#frozen = true;
+  }
+
+  /** Waits until what is handled is stored. */
+  async flush(): Promise<void> {
+    await Promise.all([...this.#shards.values()].map(async (shard) => shard.writing));
+  }
+
+  /** One write at a time per shard; what changes meanwhile goes with the next one. */
+  #write(shardId: number): void {
+    const shard = this.#shards.get(shardId);
+    if (shard === undefined) return;
+    shard.dirty = true;
+    shard.writing ??= this.#writeUntilClean(shardId, shard).finally(() => {
+      shard.writing = null;
+    });
+  }
+
+  async #writeUntilClean(shardId: number, shard: ShardProgress): Promise<void> {
+    while (shard.dirty) {
+      shard.dirty = false;
+      // A new session has taken this one's place in the map, and its key is the same.
+      if (this.#shards.get(shardId) !== shard) return;
+      try {
+        const session = shard.handledSession();
+        if (session === null) await this.#truth.del(this.#key(shardId));
+        else await this.#truth.set(this.#key(shardId), encodeRecord(session));
+      } catch (error) {
+        this.#options.onError(error);
+      }
+    }
+  }
+
+  #key(shardId: number): string {
+    return gatewaySessionKey(this.#options.applicationId, shardId);
+  }
+}
+
+class ShardProgress {
+  session: ShardSession | null;
+  dirty = false;
+  writing: Promise<void> | null = null;
+  readonly #unhandled = new Set<number>();
+
+  constructor(session: ShardSession | null) {
+    this.session = session;
+  }
+
+  arrived(session: ShardSession): void {
+    this.session = session;
+    this.#unhandled.add(session.sequence);
+  }
+
+  handled(sequence: number): void {
+    this.#unhandled.delete(sequence);
+  }
+
+  handledSession(): ShardSession | null {
+    if (this.session === null) return null;
+    // A Set keeps insertion order and sequences only grow: the first is the oldest.
+    const [oldest] = this.#unhandled;
+    const sequence = oldest === undefined ? this.session.sequence : oldest - 1;
+    return { ...this.session, sequence };
+  }
+}
