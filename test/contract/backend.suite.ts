@@ -237,6 +237,8 @@ export function backendSuite(name: string, open: OpenBackend, options: BackendSu
       for (const mistake of mistakes) {
         await expect(backend.step({ rows: [good, mistake] })).rejects.toThrow();
       }
+      const strange = backend.step({ rows: [{ ...good, tokens: [1, vocabSize] }] });
+      await expect(strange).rejects.toMatchObject({ code: "TOKEN_OUT_OF_RANGE" });
       expect(() => backend.writeState(0, new Float32Array(3))).toThrow();
       expect(() => backend.writeState(slots, null)).toThrow();
       expect(() => backend.readState(-1)).toThrow();
