@@ -274,7 +274,11 @@ export class DiscordDouble {
   }
 
   waitFor<T>(probe: () => T | false | null | undefined, timeoutMs = waitMs): Promise<T> {
-    return waitUntil(probe, timeoutMs, () => `${probe}; last requests:\n${this.#lastRequests()}`);
+    return waitUntil(
+      probe,
+      timeoutMs,
+      () => `${probe.toString()}; last requests:\n${this.#lastRequests()}`,
+    );
   }
 
   /** The bot's first message in a channel that satisfies `test`, whatever version. */

@@ -309,17 +309,19 @@ function spellOptions(
     const focused = act.focused === name ? { focused: true } : {};
     return [{ name, type: option["type"], value: spelled, ...focused }];
   });
-  for (const step of path.reverse()) options = [{ ...step, options }];
+  for (const step of path.toReversed()) options = [{ ...step, options }];
   return { options, users };
 }
+
+const spelledName = (option: Fields): string => String(option["name"]);
 
 function checkValue(command: Command, option: Fields, value: string | number | boolean): void {
   const choices = listOf(option["choices"]);
   if (choices.length > 0 && !choices.some((choice) => choice["value"] === value)) {
-    throw new Error(`/${command.name} ${option["name"]}: ${value} is not a choice`);
+    throw new Error(`/${command.name} ${spelledName(option)}: ${value} is not a choice`);
   }
   const max = option["max_length"];
   if (option["type"] === Option.String && typeof max === "number" && `${value}`.length > max) {
-    throw new Error(`/${command.name} ${option["name"]} is longer than ${max}`);
+    throw new Error(`/${command.name} ${spelledName(option)} is longer than ${max}`);
   }
 }

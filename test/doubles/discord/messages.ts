@@ -9,7 +9,7 @@ import { mentionCount, parseEverything, resolveMentions } from "./mentions.ts";
 import type { AllowedMentions, Mentions } from "./mentions.ts";
 import { iso, memberWire, userWire } from "./wire.ts";
 import type { Channel, User, World } from "./world.ts";
-import { isThread } from "./world.ts";
+import { isThread } from "./places.ts";
 
 /** What an author hands in, already checked. */
 export interface Draft {
@@ -61,7 +61,7 @@ export interface Message {
   readonly createdAtMs: number;
   /** Oldest first; the last one is what people see now. */
   readonly history: Version[];
-  /** Users whose mention is written in the text itself, for the content rule of the gateway. */
+  /** The present version as Discord's JSON. */
   wire: MessageWire;
   deletedAtMs: number | null;
   threadId: string | null;

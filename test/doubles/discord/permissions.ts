@@ -18,14 +18,6 @@ export const everyoneDefault =
 
 export const allPermissions = Object.values(P).reduce((sum, bit) => sum | bit, 0n);
 
-export interface Overwrite {
-  readonly id: string;
-  /** 0 a role, 1 a member. */
-  readonly type: 0 | 1;
-  readonly allow: bigint;
-  readonly deny: bigint;
-}
-
 export function guildPermissions(world: World, guildId: string, userId: string): bigint {
   const guild = world.guild(guildId);
   const member = guild.members.get(userId);

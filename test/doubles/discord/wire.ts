@@ -4,7 +4,7 @@
  */
 import { permissionsIn } from "./permissions.ts";
 import type { Channel, Guild, Member, User, World } from "./world.ts";
-import { isThread } from "./world.ts";
+import { isThread } from "./places.ts";
 
 export const iso = (ms: number): string => new Date(ms).toISOString().replace("Z", "000+00:00");
 

@@ -10,57 +10,12 @@ import { ChannelType, GatewayIntentBits as Intent } from "discord-api-types/v10"
 import type { DoubleClock } from "./clock.ts";
 import { Snowflakes } from "./clock.ts";
 import { everyoneDefault } from "./permissions.ts";
-import type { Overwrite } from "./permissions.ts";
 import type { Message } from "./messages.ts";
+import { isThread } from "./places.ts";
+import type { Channel, Guild, Overwrite, Role, User } from "./places.ts";
 import { channelWire, guildWire } from "./wire.ts";
 
-export interface User {
-  readonly id: string;
-  readonly name: string;
-  /** Language of the user's client; sent with interactions only, as on Discord. */
-  readonly locale: string;
-  readonly bot: boolean;
-}
-
-export interface Role {
-  readonly id: string;
-  readonly name: string;
-  readonly permissions: bigint;
-  readonly mentionable: boolean;
-}
-
-export interface Member {
-  readonly roleIds: readonly string[];
-  /** Rights beyond those of the roles: shorthand for a role of one's own. */
-  readonly permissions: bigint;
-  readonly joinedAtMs: number;
-}
-
-export interface Guild {
-  readonly id: string;
-  readonly name: string;
-  readonly preferredLocale: string;
-  readonly ownerId: string;
-  readonly roles: Role[];
-  readonly members: Map<string, Member>;
-  /** false: an outage, or the bot was removed. */
-  available: boolean;
-}
-
-export interface Channel {
-  readonly id: string;
-  readonly guildId: string | null;
-  readonly name: string;
-  readonly type: ChannelType;
-  /** The human of a direct message. */
-  readonly recipientId: string | null;
-  /** The channel a thread belongs to. */
-  readonly parentId: string | null;
-  readonly creatorId: string;
-  overwrites: readonly Overwrite[];
-  archived: boolean;
-  lastMessageId: string | null;
-}
+export type { Channel, Guild, Member, Role, User } from "./places.ts";
 
 /** One gateway event before intents, shards and sequence numbers. */
 export interface WorldEvent {
@@ -79,13 +34,6 @@ export interface WorldOptions {
   readonly publish: (event: WorldEvent) => void;
   readonly botName: string;
 }
-
-const threadTypes: readonly ChannelType[] = [
-  ChannelType.AnnouncementThread,
-  ChannelType.PublicThread,
-  ChannelType.PrivateThread,
-];
-export const isThread = (channel: Channel): boolean => threadTypes.includes(channel.type);
 
 export class World {
   readonly clock: DoubleClock;

@@ -115,7 +115,7 @@ export class Gateway implements Desk {
 
   /** Sockets vanish without a close frame. */
   cutSockets(): void {
-    for (const connection of [...this.#connections.keys()]) connection.cut();
+    for (const connection of this.#connections.keys()) connection.cut();
   }
 
   closeSockets(code: number, reason = ""): void {
@@ -139,7 +139,7 @@ export class Gateway implements Desk {
   }
 
   close(): void {
-    for (const connection of [...this.#connections.keys()]) connection.cut();
+    for (const connection of this.#connections.keys()) connection.cut();
     this.#sockets.close();
   }
 

@@ -2,7 +2,7 @@
 import { ChannelType, PermissionFlagsBits as P } from "discord-api-types/v10";
 import { Form } from "../rules/form.ts";
 import { channelWire, guildSummaryWire, memberWire, userWire } from "../wire.ts";
-import { isThread } from "../world.ts";
+import { isThread } from "../places.ts";
 import { channelOf, demand, guildOf, messageOf } from "./context.ts";
 import type { RestContext } from "./context.ts";
 import { threadExists, unknownChannel, unknownMember } from "./errors.ts";

@@ -14,13 +14,12 @@ export function commandRoutes(context: RestContext): Route[] {
   return bases.flatMap((base): Route[] => {
     const all = `${base}/commands`;
     const one = `${base}/commands/:command`;
-    const scope = (call: Call): CommandScope => scopeOf(context, call);
     return [
       {
         method: "GET",
         path: all,
         auth: "bot",
-        handle: (call) => ok(context.commands.in(scope(call))),
+        handle: (call) => ok(context.commands.in(scopeOf(context, call))),
       },
       { method: "PUT", path: all, auth: "bot", handle: (call) => overwrite(context, call) },
       { method: "POST", path: all, auth: "bot", handle: (call) => create(context, call) },
@@ -31,7 +30,7 @@ export function commandRoutes(context: RestContext): Route[] {
         path: one,
         auth: "bot",
         handle: (call) => {
-          context.commands.remove(scope(call), commandOf(context, call));
+          context.commands.remove(scopeOf(context, call), commandOf(context, call));
           return noContent;
         },
       },

@@ -5,7 +5,7 @@ import type { Interactions } from "../interactions.ts";
 import type { Message, Messages } from "../messages.ts";
 import { permissionsIn } from "../permissions.ts";
 import type { Channel, Guild, World } from "../world.ts";
-import { isThread } from "../world.ts";
+import { isThread } from "../places.ts";
 import { missingAccess, missingPermissions, unknownChannel, unknownGuild } from "./errors.ts";
 import { unknownMessage } from "./errors.ts";
 import { param } from "./request.ts";

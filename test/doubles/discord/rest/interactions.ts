@@ -77,7 +77,7 @@ function answer(
   reply: { type: number; data: Call },
 ): Message | null {
   const { type, data } = reply;
-  switch (type) {
+  switch (type as Reply) {
     case Reply.ChannelMessageWithSource: {
       const { world } = context;
       const files = { files: data.files, nextId: () => world.ids.next() };
@@ -112,7 +112,9 @@ function answer(
     case Reply.ApplicationCommandAutocompleteResult:
       interaction.choices = readChoices(bodyOf(data));
       return null;
-    default:
+    case Reply.Pong:
+    case Reply.PremiumRequired:
+    case Reply.LaunchActivity:
       return null;
   }
 }
@@ -159,7 +161,7 @@ function readChoices(data: ReturnType<typeof bodyOf>) {
 }
 
 function callbackResponse(interaction: Interaction, type: number, message: Message | null) {
-  const loading = type === Reply.DeferredChannelMessageWithSource;
+  const loading = (type as Reply) === Reply.DeferredChannelMessageWithSource;
   return {
     interaction: {
       id: interaction.id,

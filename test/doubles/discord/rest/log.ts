@@ -14,7 +14,7 @@ export interface LogEntry {
   readonly scope: string | null;
 }
 
-const entriesMax = 200_000;
+const entriesMax = 100_000;
 
 export class RequestLog {
   #entries: LogEntry[] = [];

@@ -66,9 +66,9 @@ function create(context: RestContext, call: Call): Answer {
 function referenceOf(context: RestContext, channel: Channel, call: Call): Message | null {
   const reference = fieldsOf(bodyOf(call)["message_reference"]);
   const id = reference["message_id"];
-  if (id === undefined) return null;
+  if (typeof id !== "string") return null;
   if (!mayReadHistory(context, channel)) throw noHistory();
-  const target = context.messages.visible(channel.id, String(id));
+  const target = context.messages.visible(channel.id, id);
   if (target) return target;
   if (reference["fail_if_not_exists"] === false) return null;
   const form = new Form();
@@ -102,7 +102,7 @@ function list(context: RestContext, call: Call): Answer {
     .in(channel.id)
     .filter((message) => message.deletedAtMs === null && message.ephemeralFor === null);
   const page = pageOf(seen, call.query, limit);
-  return ok(page.reverse().map((message) => readable(context, message)));
+  return ok(page.toReversed().map((message) => readable(context, message)));
 }
 
 /** Oldest first; `before` and no cursor take the newest, `after` the oldest that follow. */

@@ -29,15 +29,16 @@ type Path = readonly (string | number)[];
 const isChatName = (name: unknown): boolean =>
   typeof name === "string" && namePattern.test(name) && name === name.toLowerCase();
 
-export const kindOf = (command: Fields): number =>
+export const kindOf = (command: Fields): Kind =>
   typeof command["type"] === "number" ? command["type"] : Kind.ChatInput;
 
-export const commandKey = (command: Fields): string => `${kindOf(command)} ${command["name"]}`;
+export const commandKey = (command: Fields): string =>
+  `${kindOf(command)} ${String(command["name"])}`;
 
 /** A whole scope at once, as the bulk overwrite sends it; error paths start with the index. */
 export function checkCommands(commands: readonly Fields[]): void {
   for (const [kind, max] of Object.entries(commandsMax)) {
-    if (commands.filter((command) => kindOf(command) === Number(kind)).length > max) {
+    if (commands.filter((command) => String(kindOf(command)) === kind).length > max) {
       throw tooManyCommands(max);
     }
   }

@@ -30,6 +30,8 @@ const layouts: readonly unknown[] = [
   Kind.Container,
 ];
 
+const styles: ReadonlySet<unknown> = new Set(Object.values(ButtonStyle));
+
 type Path = readonly (string | number)[];
 
 export function checkComponents(form: Form, value: unknown, options: { v2: boolean }): void {
@@ -125,9 +127,9 @@ function checkRow(form: Form, row: Fields, path: Path): void {
 }
 
 function checkButton(form: Form, button: Fields, path: Path): void {
-  const style = button["style"];
+  const style = button["style"] as ButtonStyle | undefined;
   form.text([...path, "label"], button["label"], { max: 80 });
-  if (typeof style !== "number" || style < ButtonStyle.Primary || style > ButtonStyle.Premium) {
+  if (style === undefined || !styles.has(style)) {
     form.fail([...path, "style"], "BASE_TYPE_CHOICES", "Value must be one of (1, 2, 3, 4, 5, 6).");
   } else if (style === ButtonStyle.Link) {
     form.text([...path, "url"], button["url"], { max: 512, required: true });

@@ -23,7 +23,7 @@ export const listOf = (value: unknown): readonly Fields[] =>
   Array.isArray(value) ? value.map(fieldsOf) : [];
 
 /** UTF-16 code units would be wrong: Discord counts code points. */
-export const lengthOf = (text: string): number => [...text].length;
+export const lengthOf = (text: string): number => Array.from(text).length;
 
 export class Form {
   readonly #errors: Tree = {};

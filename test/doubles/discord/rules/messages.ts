@@ -137,7 +137,9 @@ function readAttachments(form: Form, value: unknown, upload: Upload): readonly o
     }
   }
   const described = listOf(value);
-  const kept = described.filter((entry) => isFields(entry) && /^\d{17,19}$/.test(`${entry["id"]}`));
+  const kept = described.filter(
+    (entry) => isFields(entry) && /^\d{17,19}$/.test(String(entry["id"])),
+  );
   const made = upload.files.map((file) => ({
     id: upload.nextId(),
     filename: file.name,

@@ -2,11 +2,12 @@
 import { describe, expect, test } from "vitest";
 import { call, scene, Wire } from "./support.ts";
 
+const identified = async (wire: Wire): Promise<void> => {
+  wire.identify();
+  await wire.dispatched("READY");
+};
+
 describe("close codes", () => {
-  const identified = async (wire: Wire): Promise<void> => {
-    wire.identify();
-    await wire.dispatched("READY");
-  };
   test.each<[code: number, why: string, act: (wire: Wire) => unknown]>([
     [4001, "an opcode clients do not send", (wire) => wire.send({ op: 99, d: null })],
     [4002, "something that is not JSON", (wire) => wire.send("{")],

@@ -138,7 +138,9 @@ describe("a bare client", () => {
     const { double, channel } = await scene({ oldEdits: { limit: 1, windowMs: 20_000 } });
     const sent = await call(double, `POST /channels/${channel.id}/messages`, { content: "x" });
     const edit = () =>
-      call(double, `PATCH /channels/${channel.id}/messages/${sent.body["id"]}`, { content: "y" });
+      call(double, `PATCH /channels/${channel.id}/messages/${String(sent.body["id"])}`, {
+        content: "y",
+      });
     double.clock.pass(3_600_001);
     expect((await edit()).status).toBe(200);
     const refused = await edit();

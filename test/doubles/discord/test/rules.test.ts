@@ -12,12 +12,12 @@ function codes(tree: unknown, path = ""): string[] {
   );
 }
 
-describe("messages", () => {
-  const button = (customId: string) => ({ type: 2, style: 2, label: "x", custom_id: customId });
-  const row = (...components: object[]) => ({ type: 1, components });
-  const options = (count: number) =>
-    Array.from({ length: count }, (_, i) => ({ label: `${i}`, value: `${i}` }));
+const button = (customId: string) => ({ type: 2, style: 2, label: "x", custom_id: customId });
+const row = (...components: object[]) => ({ type: 1, components });
+const options = (count: number) =>
+  Array.from({ length: count }, (_, i) => ({ label: `${i}`, value: `${i}` }));
 
+describe("messages", () => {
   test.each<[what: string, body: object, error: string]>([
     ["content over 2,000", { content: "x".repeat(2_001) }, "content:BASE_TYPE_MAX_LENGTH"],
     ["nonce over 25", { content: "x", nonce: "n".repeat(26) }, "nonce:BASE_TYPE_MAX_LENGTH"],
@@ -99,6 +99,14 @@ describe("messages", () => {
     expect(double.botMessages(channel)).toHaveLength(0);
   });
 
+  test("a reply to nothing is a plain message when fail_if_not_exists is false", async () => {
+    const { double, channel } = await scene();
+    const message_reference = { message_id: "1".repeat(18), fail_if_not_exists: false };
+    const body = { content: "x", message_reference };
+    const sent = await call(double, `POST /channels/${channel.id}/messages`, body);
+    expect(sent.body).toMatchObject({ type: 0, content: "x" });
+  });
+
   test("characters are counted, not UTF-16 units", async () => {
     const { double, channel } = await scene();
     const path = `POST /channels/${channel.id}/messages`;
@@ -116,7 +124,10 @@ describe("messages", () => {
     const components = [{ type: 10, content: "x" }];
     const path = `/channels/${channel.id}/messages`;
     const { body } = await call(double, `POST ${path}`, { flags: 1 << 15, components });
-    const edit = await call(double, `PATCH ${path}/${body["id"]}`, { flags: 0, content: "y" });
+    const edit = await call(double, `PATCH ${path}/${String(body["id"])}`, {
+      flags: 0,
+      content: "y",
+    });
     expect(codes(edit.body.errors)).toContain(
       "content:MESSAGE_CANNOT_USE_LEGACY_FIELDS_WITH_COMPONENTS_V2",
     );
@@ -142,9 +153,9 @@ describe("messages", () => {
   });
 });
 
-describe("commands", () => {
-  const command = (name: string, more: object = {}) => ({ name, description: "x", ...more });
+const command = (name: string, more: object = {}) => ({ name, description: "x", ...more });
 
+describe("commands", () => {
   test.each(["ask", "ρώτησε", "ถาม", "पूछें", "質問", "попитай", "l'aide", "a-b_c"])(
     "%s is a good name",
     async (name) => {
@@ -220,6 +231,15 @@ describe("commands", () => {
     expect(codes(answer.body.errors)).toContain(error);
   });
 
+  test("a command with contexts is offered only there", async () => {
+    const { double, channel, user } = await scene();
+    const path = `PUT /applications/${double.applicationId}/commands`;
+    await call(double, path, [command("inside", { contexts: [0] })]);
+    const direct = double.directChannel(user);
+    expect(double.userRunsCommand(channel, user, "inside").acknowledged).toBeNull();
+    expect(() => double.userRunsCommand(direct, user, "inside")).toThrow("not offered here");
+  });
+
   test("16 message menus are too many; 15 are not", async () => {
     const { double } = await scene();
     const path = `PUT /applications/${double.applicationId}/commands`;
@@ -262,7 +282,7 @@ describe("mentions", () => {
     const path = `/channels/${channel.id}/messages`;
     const sent = await call(double, `POST ${path}`, { content, message_reference, ...mentions });
     expect(double.counters().mentionsDelivered).toBe(pinged);
-    await call(double, `PATCH ${path}/${sent.body["id"]}`, { content, ...mentions });
+    await call(double, `PATCH ${path}/${String(sent.body["id"])}`, { content, ...mentions });
     expect(double.counters().mentionsDelivered).toBe(2 * pinged);
     const on = double.pings.map((ping) => ping.on);
     expect(on).toEqual(pinged > 0 ? ["create", "edit"] : []);
@@ -274,7 +294,7 @@ describe("mentions", () => {
     const quiet = { content: "@here", allowed_mentions: { parse: [] } };
     const { body } = await call(double, `POST ${path}`, quiet);
     expect(double.pings).toEqual([]);
-    await call(double, `PATCH ${path}/${body["id"]}`, { components: [] });
+    await call(double, `PATCH ${path}/${String(body["id"])}`, { components: [] });
     expect(double.pings).toMatchObject([{ on: "edit", everyone: true }]);
   });
 });
@@ -285,7 +305,9 @@ test("the dashboard's OAuth: authorise, redeem once, list guilds", async () => {
   double.grants.browserUser = owner;
   const redirect = "http://127.0.0.1:1/callback";
   const query = new URLSearchParams({ redirect_uri: redirect, state: "s", scope: "guilds" });
-  const page = await fetch(`${double.restUrl}/oauth2/authorize?${query}`, { redirect: "manual" });
+  const page = await fetch(`${double.restUrl}/oauth2/authorize?${query.toString()}`, {
+    redirect: "manual",
+  });
   const back = new URL(page.headers.get("location") ?? "");
   expect(back.searchParams.get("state")).toBe("s");
   const code = back.searchParams.get("code") ?? "";

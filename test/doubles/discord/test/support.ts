@@ -1,6 +1,7 @@
 /** What several of the double's tests need: unmodified clients, and a bare REST and gateway client. */
 import { once } from "node:events";
 import { Client, Events, GatewayIntentBits as Intent, Partials } from "discord.js";
+import type { Interaction, Message } from "discord.js";
 import { onTestFinished } from "vitest";
 import { WebSocket } from "ws";
 import { DiscordDouble } from "../index.ts";
@@ -47,6 +48,14 @@ export interface Answered {
   readonly headers: Headers;
   // Discord's JSON, looked at field by field.
   readonly body: Record<string, unknown> & { code?: number; errors?: Record<string, unknown> };
+}
+
+export function onInteraction(bot: Client, act: (event: Interaction) => Promise<void>): void {
+  bot.on(Events.InteractionCreate, (event) => void act(event));
+}
+
+export function onUserMessage(bot: Client, act: (message: Message) => Promise<void>): void {
+  bot.on(Events.MessageCreate, (message) => void (message.author.bot || act(message)));
 }
 
 /** One request as the bot, without a client library between. */
