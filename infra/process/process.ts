@@ -13,6 +13,8 @@ import { createLog, errorFields, type Log } from "#infra/telemetry/log.ts";
 
 /** A close that takes longer is cut off. */
 const closeMsMax = 25_000;
+/** With the parent died its Redis too, and what needs it would wait for ever. */
+const orphanCloseMsMax = 2_000;
 
 export interface Running {
   close(): Promise<void>;
@@ -48,7 +50,9 @@ export async function runProcess(
       log.error("going down", errorFields(error));
       process.exitCode = 1;
     }
-    setTimeout(() => process.exit(1), closeMsMax).unref();
+    const patienceMs =
+      process.send !== undefined && !process.connected ? orphanCloseMsMax : closeMsMax;
+    setTimeout(() => process.exit(1), patienceMs).unref();
     await running.close();
     process.exit();
   } catch (error) {
