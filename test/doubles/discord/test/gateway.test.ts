@@ -157,4 +157,41 @@ describe("sessions", () => {
     const types = wire.frames.filter((frame) => frame.op === 0).map((frame) => frame.t);
     expect(types).toEqual(["READY", "INTERACTION_CREATE"]);
   });
+
+  test("what a fault held back when the socket died is replayed, even below the client's seq", async () => {
+    const { double, channel, user } = await scene();
+    const first = new Wire(double);
+    await first.hello();
+    await identified(first);
+    await first.dispatched("GUILD_CREATE");
+    double.deliveryFaults.set({ reorderWindow: 20, cutEvery: 10, seed: 3 });
+    for (let i = 0; i < 20; i += 1) double.userSays(channel, user, `${i}`, { mention: true });
+    await first.closed();
+    double.deliveryFaults.clear();
+    const seen = first.frames.flatMap((frame) => (frame.s === null ? [] : [frame.s]));
+    expect(seen).toHaveLength(12);
+    const { d } = await first.dispatched("READY");
+    const second = new Wire(double);
+    await second.hello();
+    second.resume(d["session_id"], Math.max(...seen));
+    await second.dispatched("RESUMED");
+    const replayed = second.frames.flatMap((frame) => (frame.s === null ? [] : [frame.s]));
+    expect(new Set([...seen, ...replayed]).size).toBe(23);
+  });
+
+  test("a ping-reply to an interaction response does not open its content", async () => {
+    const { double, guild, channel, user } = await scene();
+    const path = `/applications/${double.applicationId}/guilds/${guild.id}/commands`;
+    await call(double, `PUT ${path}`, [{ name: "ping", description: "x" }]);
+    const run = double.userRunsCommand(channel, user, "ping");
+    const answer = { type: 4, data: { content: "pong" } };
+    await call(double, `POST /interactions/${run.id}/${run.interaction.token}/callback`, answer);
+    const { id } = await run.reply();
+    const wire = new Wire(double);
+    await wire.hello();
+    await identified(wire);
+    double.userSays(channel, user, "hidden", { replyTo: id });
+    const event = await wire.dispatched("MESSAGE_CREATE");
+    expect(event.d).toMatchObject({ content: "", type: 19 });
+  });
 });
