@@ -6,10 +6,16 @@
  * npm fails, its last words are printed and a SetupError says what to do.
  */
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { delimiter, dirname, join } from "node:path";
 import { withLock } from "./lock.mjs";
-import { SetupError, dependenciesAreCurrent, lockFingerprint, stampPath } from "./ready.mjs";
+import {
+  SetupError,
+  dependenciesAreCurrent,
+  lockFingerprint,
+  pinnedNodePackage,
+  stampPath,
+} from "./ready.mjs";
 
 /** What is kept of npm's output, for the case that it fails. */
 const outputCharactersMax = 20_000;
@@ -104,20 +110,32 @@ function packagesOf(path) {
 }
 
 /**
- * The stamp, and `node_modules/.bin/eyrie`: npm links the commands of packages, not the root's own.
+ * The stamp, and two commands in `node_modules/.bin`: ours, because npm links those of packages but
+ * not the root's own, and the pinned `node`, because npm 10 leaves it out.
  * @param {string} root
  * @param {string} complete
  */
 function leaveMarks(root, complete) {
+  const modules = join(root, "node_modules");
   try {
-    const command = join(root, "node_modules", ".bin", "eyrie");
-    rmSync(command, { force: true });
-    symlinkSync(join("..", "..", "eyrie.mjs"), command);
+    link(join(modules, ".bin", "eyrie"), join("..", "..", "eyrie.mjs"));
+    const node = join(pinnedNodePackage, "bin", "node");
+    if (existsSync(join(modules, node))) link(join(modules, ".bin", "node"), join("..", node));
     writeFileSync(stampPath(root), `${lockFingerprint(root)} ${complete}\n`);
   } catch (error) {
     // A read-only image: complete all the same, the next start merely looks again.
     if (!(error instanceof Error && "code" in error && error.code === "EROFS")) throw error;
   }
+}
+
+/**
+ * @param {string} path
+ * @param {string} target
+ */
+function link(path, target) {
+  mkdirSync(dirname(path), { recursive: true });
+  rmSync(path, { force: true });
+  symlinkSync(target, path);
 }
 
 /**

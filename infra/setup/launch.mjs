@@ -12,10 +12,10 @@ import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { constants } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { SetupError, nodeMajorForTypeScript } from "./ready.mjs";
+import { watchNpm } from "./npm-parent.mjs";
+import { SetupError, nodeMajorForTypeScript, pinnedNodePackage } from "./ready.mjs";
 
 const forwarded = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]);
-const parentPollMs = 1_000;
 /** See parent.ts. */
 const parentFd = 3;
 
@@ -43,8 +43,11 @@ export async function runTypeScript(root, file, args) {
  * @param {string} root
  */
 function pinnedNode(root) {
-  const pinned = join(root, "node_modules", ".bin", "node");
-  if (existsSync(pinned)) return realpathSync(pinned);
+  const modules = join(root, "node_modules");
+  const command = join(modules, ".bin", "node");
+  if (existsSync(command)) return realpathSync(command);
+  const program = join(modules, pinnedNodePackage, "bin", "node");
+  if (existsSync(program)) return realpathSync(program);
   if (Number(process.versions.node.split(".")[0]) >= nodeMajorForTypeScript) {
     return realpathSync(process.execPath);
   }
@@ -68,12 +71,12 @@ function runChild(node, args) {
     const tie = child.stdio[parentFd];
     tie?.on("error", () => {}); // the child's end closing is its exit, told below
     const stopForwarding = forwardSignals((signal) => child.kill(signal));
-    const watch = watchNpm(() => tie?.destroy());
+    const stopWatching = watchNpm(() => tie?.destroy());
     child.once("error", (error) => {
       fail(new SetupError(`the pinned Node could not be started: ${error.message}`));
     });
     child.once("exit", (code, signal) => {
-      clearInterval(watch);
+      stopWatching();
       stopForwarding();
       if (signal === null) process.exitCode = code ?? 1;
       else endBySignal(signal);
@@ -112,18 +115,6 @@ function ownsTerminal() {
     .replace(/^.*\) /s, "")
     .split(" ");
   return fields[2] === fields[5];
-}
-
-/**
- * npm cannot tell us when it is killed with -9, but then we get another parent.
- * @param {() => void} onGone
- */
-function watchNpm(onGone) {
-  const parent = process.ppid;
-  const underNpm = process.env.npm_lifecycle_event !== undefined;
-  return setInterval(() => {
-    if (underNpm && process.ppid !== parent) onGone();
-  }, parentPollMs).unref();
 }
 
 /**

@@ -4,13 +4,13 @@
  *
  * The tie is a pipe whose other end only the parent holds; the kernel closes it when the parent
  * dies, whatever the reason. Nothing is polled and no process id is compared, so reuse of ids does
- * no harm. The exception is npm, which gives us no pipe: there a changed parent id is watched for.
+ * no harm. The exception is npm, which gives us no pipe; see npm-parent.mjs.
  */
 import { Socket } from "node:net";
+import { watchNpm } from "./npm-parent.mjs";
 
 /** Names the descriptor of the pipe; set by whoever starts us (launch.mjs). */
 const parentFdVariable = "EYRIE_PARENT_FD";
-const parentPollMs = 1_000;
 
 /**
  * Call it once, first thing in a long-running program. When the parent is gone the process gets
@@ -26,14 +26,8 @@ export function exitWithParent({ graceMs = 15_000 }: { graceMs?: number } = {}):
     pipe.once("close", () => endSelf(graceMs));
     pipe.resume();
     pipe.unref();
-  } else if (process.env["npm_lifecycle_event"] !== undefined) {
-    const parent = process.ppid;
-    const poll = setInterval(() => {
-      if (process.ppid === parent) return;
-      clearInterval(poll);
-      endSelf(graceMs);
-    }, parentPollMs);
-    poll.unref();
+  } else {
+    watchNpm(() => endSelf(graceMs));
   }
 }
 

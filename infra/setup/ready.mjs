@@ -9,6 +9,8 @@ import { join } from "node:path";
 export const nodeMajorMin = 20;
 /** The oldest Node that runs our TypeScript as it is. */
 export const nodeMajorForTypeScript = 24;
+/** The optional dependency that brings the pinned Node to this kind of machine. */
+export const pinnedNodePackage = `node-${process.platform}-${process.arch}`;
 
 /** A set-up problem that a person can mend; its message is one line and says how. */
 export class SetupError extends Error {

@@ -12,15 +12,19 @@ import { onTestFinished } from "vitest";
 const root = join(import.meta.dirname, "..", "..", "..");
 const lock = { lockfileVersion: 3, packages: { "": {}, "node_modules/a": { version: "1.0.0" } } };
 
-/** `npm ci` as far as the bootstrap can see it. The Node it brings is a wrapper, as a real one
- * would be another file than the running one. */
+/**
+ * `npm ci` as far as the bootstrap can see it. The Node it brings is a wrapper, as a real one would
+ * be another file than the running one, and it is not linked into .bin, as npm 10 does not.
+ */
 const installer = `#!/bin/sh
 echo "$@" >> npm.log
 sleep 0.3
 mkdir -p node_modules/.bin
 cp package-lock.json node_modules/.package-lock.json
-printf '#!/bin/sh\\nexec "${process.execPath}" "$@"\\n' > node_modules/.bin/node
-chmod +x node_modules/.bin/node
+node=node_modules/node-${process.platform}-${process.arch}/bin/node
+mkdir -p "$(dirname "$node")"
+printf '#!/bin/sh\\nexec "${process.execPath}" "$@"\\n' > "$node"
+chmod +x "$node"
 `;
 
 export interface Checkout {

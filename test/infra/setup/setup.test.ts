@@ -1,6 +1,6 @@
-import { type ChildProcess, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFile, utimes, writeFile } from "node:fs/promises";
+import { readFile, readdir, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { describe, expect, test, vi } from "vitest";
@@ -92,6 +92,11 @@ function isAlive(pid: number): boolean {
   }
 }
 
+/** Stands in for npm: runs its argument in a shell, as npm runs a script. */
+const standIn = `
+  require("node:child_process").spawn("sh", ["-c", process.argv[1]], { stdio: "inherit" });
+`;
+
 /** Prints its id, counts signals into a file, and ends by itself only on the second one. */
 const waiter = `
   import { appendFileSync } from "node:fs";
@@ -153,12 +158,36 @@ describe("the launcher", () => {
     expect(await readFile(join(checkout.folder, "signals"), "utf8")).toBe("SIGTERM\n");
   });
 
+  test.each(["direct", "launched"])("ends when npm is killed with -9 (%s)", async (way) => {
+    const checkout = await makeCheckout();
+    await checkout.write("waiter.ts", waiter);
+    await checkout.run("--run"); // installs
+    const commands = join(checkout.folder, "node_modules", ".bin");
+    if (way === "direct") {
+      // The running Node is the pinned one: the bootstrap becomes the program.
+      await rm(join(commands, "node"));
+      await symlink(process.execPath, join(commands, "node"));
+    }
+    // npm starts a shell, and the shell starts us.
+    const script = `"${process.execPath}" eyrie.mjs --run waiter.ts; true`;
+    const npm = spawn(process.execPath, ["-e", standIn, script], {
+      cwd: checkout.folder,
+      env: { PATH: "/usr/bin:/bin", npm_lifecycle_event: "start" },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const pid = Number(await firstLine(npm));
+    npm.kill("SIGKILL");
+    await vi.waitFor(() => expect(isAlive(pid)).toBe(false), 8_000);
+  });
+
   test("puts the commands of the packages first on PATH, and starts no Node of another age", async () => {
     const checkout = await makeCheckout();
     await checkout.write("path.ts", "console.log(process.env.PATH?.split(':')[0]);");
     const { stdout } = await checkout.run("--run", "path.ts");
-    expect(stdout.trim()).toBe(join(checkout.folder, "node_modules", ".bin"));
-    await writeFile(join(checkout.folder, "node_modules", ".bin", "node"), "#!/nowhere/node\n");
+    const commands = join(checkout.folder, "node_modules", ".bin");
+    expect(stdout.trim()).toBe(commands);
+    expect((await readdir(commands)).sort()).toEqual(["eyrie", "node"]);
+    await writeFile(join(commands, "node"), "#!/nowhere/node\n");
     const broken = await checkout.run("--run", "path.ts");
     expect(broken).toMatchObject({ code: 1, stderr: expect.stringMatching(/^SETUP_FAILED: /) });
   });
