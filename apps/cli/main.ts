@@ -24,8 +24,13 @@ try {
   await program.parseAsync(process.argv);
 } catch (error) {
   if (error instanceof CommanderError) {
-    // Help and version end with 0; commander has printed them.
-    if (error.exitCode !== 0) await report(new EyrieError("USAGE", { reason: usageOf(error) }));
+    // Help and version that were asked for end with 0; commander has printed them.
+    if (error.code === "commander.help") {
+      process.stderr.write(program.helpInformation());
+      process.exitCode = 2;
+    } else if (error.exitCode !== 0) {
+      await report(new EyrieError("USAGE", { reason: usageOf(error) }));
+    }
   } else {
     await report(error instanceof ModelError ? modelError(error) : error);
   }

@@ -48,7 +48,7 @@ export async function runProcess(
       await (running.failed === undefined ? end : Promise.race([end, running.failed]));
     } catch (error) {
       log.error("going down", errorFields(error));
-      process.exitCode = 1;
+      await reportError(error, config.EYRIE_LOCALE);
     }
     const patienceMs =
       process.send !== undefined && !process.connected ? orphanCloseMsMax : closeMsMax;
@@ -61,15 +61,17 @@ export async function runProcess(
   }
 }
 
-/** Prints an error for a person and sets the exit code. */
+/** Prints an error for a person, in one line, and sets the exit code. */
 export async function reportError(error: unknown, locale: string): Promise<void> {
-  if (error instanceof EyrieError) {
-    const translator = await loadTranslator();
-    process.stderr.write(`${error.code}: ${translator.error(locale, error)}\n`);
-    process.exitCode = error.exitCode;
-  } else {
+  const known =
+    error instanceof EyrieError ? error : new EyrieError("INTERNAL", {}, { cause: error });
+  const translator = await loadTranslator();
+  const text = translator.error(translator.resolve(locale), known);
+  process.stderr.write(`${known.code}: ${text}\n`);
+  process.exitCode = known.exitCode;
+  const debugging = ["debug", "trace"].includes(process.env["EYRIE_LOG_LEVEL"] ?? "");
+  if (known.code === "INTERNAL" && debugging) {
     process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
-    process.exitCode = 1;
   }
 }
 

@@ -72,6 +72,10 @@ async function talk(dialogue: Dialogue, translator: Translator, locale: string):
     prompt: styleText(["bold", "cyan"], `${text("you")} `),
   });
   let running: TurnId | null = null;
+  let ended = false;
+  lines.once("close", () => {
+    ended = true;
+  });
   lines.on("SIGINT", () => {
     if (running === null) lines.close();
     else void dialogue.stop(running);
@@ -86,7 +90,8 @@ async function talk(dialogue: Dialogue, translator: Translator, locale: string):
     else if (said === "/reset") note(text("forgotten", { count: await dialogue.reset() }));
     else if (said.startsWith("/")) note(text("unknownCommand", { command: said }));
     else if (said !== "") await exchange(said);
-    lines.prompt();
+    // Lines that were piped in are still answered after their end was seen.
+    if (!ended) lines.prompt();
   }
   lines.close();
 

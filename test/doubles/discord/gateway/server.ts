@@ -56,6 +56,7 @@ export const resumePath = "/gateway-resume";
 
 export class Gateway implements Desk {
   readonly #options: GatewayOptions;
+  #refuseNext: Close | null = null;
   readonly #sockets = new WebSocketServer({ noServer: true });
   readonly #connections = new Map<Connection, { path: string }>();
   readonly #sessions = new Map<string, Session>();
@@ -120,6 +121,11 @@ export class Gateway implements Desk {
 
   closeSockets(code: number, reason = ""): void {
     for (const connection of this.#connections.keys()) connection.close(code, reason);
+  }
+
+  /** The next IDENTIFY is answered with this close code, whatever it asks for. */
+  refuseIdentify(code: Close): void {
+    this.#refuseNext = code;
   }
 
   askReconnect(): void {
@@ -210,6 +216,9 @@ export class Gateway implements Desk {
   }
 
   #refusal(identity: Identity): { code: Close; reason: string } | null {
+    const asked = this.#refuseNext;
+    this.#refuseNext = null;
+    if (asked !== null) return { code: asked, reason: "Refused." };
     const { shardId, shardCount, intents } = identity;
     const { world, guildsPerShardMax, enabledIntents } = this.#options;
     const isShard = Number.isInteger(shardId) && Number.isInteger(shardCount);
