@@ -8,6 +8,7 @@
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import { exitWithParent } from "#infra/setup/parent.ts";
 import { checks } from "./checks.ts";
 import { run } from "./command.ts";
@@ -40,7 +41,7 @@ async function runChecks(): Promise<Outcome[]> {
     const durationMs = Date.now() - began;
     const mark = code === 0 ? "✓" : "✗";
     console.log(` ${mark} ${name} (${command.join(" ")}) ${(durationMs / 1000).toFixed(1)} s`);
-    if (code !== 0) console.log(output.trimEnd());
+    if (code !== 0) console.log(stripVTControlCharacters(output).trimEnd());
     const state = code === 0 ? "passed" : "failed";
     results.push(addUp([], [{ name: `check: ${name}`, state, durationMs, figures: undefined }]));
   }
