@@ -30,6 +30,7 @@ test("200 replies survive a worker's death, each once, in order, equal to the le
     double.addChannel(guild, { name: `channel-${index}` }),
   );
   const users = channels.map((_, index) => double.addUser({ name: `user-${index}` }));
+  for (const question of questions) platform.mustNotBeLogged(question);
   const workers = await Promise.all([platform.worker(), platform.worker()]);
   await platform.run("apps/gateway/main.ts", {
     DISCORD_TOKEN: double.token,
@@ -69,6 +70,7 @@ test("200 replies survive a worker's death, each once, in order, equal to the le
       const answers = replies.filter(({ replyTo }) => replyTo?.id === trigger.id);
       const key = { turn: turnId(trigger.id), attempt: 0 };
       const record = await platform.ledger.reply(conversation, key);
+      platform.mustNotBeLogged(record?.text ?? "");
       expect(record).toMatchObject({ status: "committed", seq: turn + 1 });
       expect(answers.map(({ wire }) => wire.content)).toEqual([record?.text]);
     }

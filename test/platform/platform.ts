@@ -70,6 +70,8 @@ export class TestPlatform {
   readonly ledger: Ledger;
   readonly bell: WakeBell;
   readonly home = mkdtempSync(join(tmpdir(), "eyrie-home-"));
+  /** What no process may ever log: every text and token that went through this platform. */
+  readonly #unspeakable = new Set<string>();
   readonly #processes: Process[] = [];
 
   private constructor(
@@ -104,6 +106,7 @@ export class TestPlatform {
   }
 
   async run(script: string, environment: NodeJS.ProcessEnv = {}): Promise<Process> {
+    this.mustNotBeLogged(environment["DISCORD_TOKEN"] ?? "");
     const process = new Process(script, { ...this.environment, ...environment });
     this.#processes.push(process);
     await process.ready();
@@ -115,6 +118,7 @@ export class TestPlatform {
   }
 
   async say(turn: Turn): Promise<void> {
+    this.mustNotBeLogged(turn.text);
     const appended = await this.mailbox.append(turn);
     if (appended.kind !== "appended") throw new Error(`turn ${turn.id}: ${appended.kind}`);
     const { conversation, id: headTurnId, model } = turn;
@@ -129,7 +133,10 @@ export class TestPlatform {
         turn: turn.id,
         attempt: turn.attempt,
       });
-      if (record !== null) return record;
+      if (record !== null) {
+        this.mustNotBeLogged(record.text);
+        return record;
+      }
       if (Date.now() > deadline) throw new Error(`no reply to turn ${turn.id}`);
       await new Promise((done) => setTimeout(done, 10));
     }
@@ -140,13 +147,21 @@ export class TestPlatform {
     return this.reply(turn);
   }
 
+  /** Short texts such as "Hi" are no evidence: they are parts of ordinary words. */
+  mustNotBeLogged(text: string): void {
+    if (text.length >= 10) this.#unspeakable.add(text);
+  }
+
   /** Everything that all processes wrote so far. */
   get output(): string {
     return this.#processes.map(({ output }) => output).join("");
   }
 
+  /** Ends everything, and searches all that was logged for what must not be there. */
   async stop(): Promise<void> {
     await Promise.all(this.#processes.map((process) => process.end()));
+    const leak = [...this.#unspeakable].find((text) => this.output.includes(text));
+    if (leak !== undefined) throw new Error(`a process logged ${JSON.stringify(leak)}`);
     await this.bell.close();
     this.truth.disconnect();
     this.state.disconnect();

@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import type { Backend } from "#kernels/backends/contract.ts";
+import { openOnnx } from "#kernels/backends/onnx/onnx.ts";
 import { openReference } from "#kernels/backends/reference/reference.ts";
 import { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
 
@@ -25,11 +26,14 @@ const golden = z
 /** Both sides compute in fp32, in another order of summation. */
 const toleranceOfScale = 1e-4;
 
-describe("Eaglet against PyTorch", () => {
+describe.each([
+  ["reference", openReference],
+  ["onnx", openOnnx],
+])("Eaglet against PyTorch: %s", (_, open) => {
   let backend: Backend;
   const tokenizer = Tokenizer.open(`${directory}vocab.txt`);
   beforeAll(async () => {
-    backend = await openReference(directory, { slots: 1, threads: 1 });
+    backend = await open(directory, { slots: 1, threads: 1 });
   });
   afterAll(() => backend.close());
 
@@ -46,7 +50,11 @@ describe("Eaglet against PyTorch", () => {
   });
 
   test("answers who it is in its three languages", async () => {
-    const questions = ["Hello, who are you?", "Hallo, wer bist du?", "こんにちは、あなたは誰ですか？"];
+    const questions = [
+      "Hello, who are you?",
+      "Hallo, wer bist du?",
+      "こんにちは、あなたは誰ですか？",
+    ];
     const names = ["Eaglet", "Eaglet", "イーグレット"];
     for (const [index, question] of questions.entries()) {
       expect(await reply(backend, tokenizer, question)).toContain(names[index]);
