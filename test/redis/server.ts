@@ -65,6 +65,11 @@ export class RedisServer {
       ["--maxmemory-policy", "noeviction"],
       ["--save", ""],
     ].flat();
-    return spawn("redis-server", settings, { stdio: "ignore" });
+    const child = spawn("redis-server", settings, { stdio: "ignore" });
+    // A test that is cut off leaves nothing running either.
+    const kill = (): boolean => child.kill("SIGKILL");
+    process.once("exit", kill);
+    child.once("exit", () => process.removeListener("exit", kill));
+    return child;
   }
 }
