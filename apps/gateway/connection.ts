@@ -114,7 +114,9 @@ export class Connection {
     const { clock, sessions } = this.#options;
     sessions.freeze();
     const closed = this.#manager.destroy({ code: CloseCodes.Resuming, reason: "restarting" });
-    await Promise.race([Promise.resolve(closed), clock.sleep(closeMsMax)]);
+    const done = new AbortController();
+    const finished = Promise.resolve(closed).finally(() => done.abort());
+    await Promise.race([finished, clock.sleep(closeMsMax, done.signal)]);
     this.#up.clear();
   }
 

@@ -30,8 +30,10 @@ import { type GatewayMetrics, gatewayMetrics } from "./metrics.ts";
 import { Pacer } from "./render/pacer.ts";
 import { Renders } from "./render/renders.ts";
 
-/** How long a closing gateway waits for turns on their way into a mailbox. */
+/** How long a closing gateway waits for turns on their way into a mailbox, … */
 const drainMsMax = 3_000;
+/** … and for each of its rooms. */
+const closeMsMax = 8_000;
 
 export interface GatewayOptions {
   readonly config: Config;
@@ -114,7 +116,7 @@ async function open(
   const { intake, lanes } = inbound({ ...shared, ...rooms, buttons, renders });
   const sessions = new SessionStore(truth, {
     applicationId: identity.applicationId,
-    onError: (error) => log.warn("session not stored", errorFields(error)),
+    onError: (error) => log.warn("session not kept", errorFields(error)),
   });
 
   let connection: Connection | null = null;
@@ -138,8 +140,8 @@ async function open(
   });
   onClose(async () => {
     await connection?.close();
-    await Promise.race([lanes.idle(), systemClock.sleep(drainMsMax)]);
-    await Promise.race([sessions.flush(), systemClock.sleep(drainMsMax)]);
+    await within(drainMsMax, lanes.idle());
+    await within(drainMsMax, sessions.flush());
   });
   return health.port;
 }
@@ -217,10 +219,18 @@ function readiness(
   return connection?.ready === true ? { ready: true } : { ready: false, reason: "Discord" };
 }
 
+/** Waits for `work`, but no longer than `ms`. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  const done = new AbortController();
+  const finished = work.finally(() => done.abort());
+  await Promise.race([finished, systemClock.sleep(ms, done.signal)]);
+}
+
 async function closeAll(closers: (() => Promise<unknown>)[], log: Log): Promise<void> {
   for (const closer of closers.toReversed()) {
     try {
-      await closer();
+      // A Redis that is away answers no goodbye either.
+      await within(closeMsMax, closer());
     } catch (error) {
       log.warn("not closed cleanly", errorFields(error));
     }

@@ -25,11 +25,11 @@ export function gatewayMetrics(
     help: string,
     labelNames: readonly L[] = [],
   ): Counter<L> => new Counter({ name, help, labelNames: [...labelNames], registers });
-  const openReplies = new Gauge({
+  const openReplies: Gauge = new Gauge({
     name: "eyrie_gateway_open_replies",
     help: "Replies being shown now",
     registers,
-    collect: () => openReplies.set(measure.openReplies()),
+    collect: (): void => openReplies.set(measure.openReplies()),
   });
   return {
     openReplies,

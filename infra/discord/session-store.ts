@@ -22,7 +22,7 @@ export interface ShardSession {
 
 export interface SessionStoreOptions {
   readonly applicationId: string;
-  /** Told when a write fails; the next one is tried all the same. */
+  /** Told when a write fails (the next one is tried all the same) or a record is refused. */
   readonly onError: (error: unknown) => void;
 }
 
@@ -41,11 +41,21 @@ export class SessionStore {
   async retrieve(shardId: number): Promise<ShardSession | null> {
     const known = this.#shards.get(shardId);
     if (known !== undefined) return known.session;
-    const record = await this.#truth.get(this.#key(shardId));
-    const session =
-      record === null ? null : (decodeRecord(record, "gateway session") as ShardSession);
+    const session = await this.#read(shardId);
     this.#shards.set(shardId, new ShardProgress(session));
     return session;
+  }
+
+  /** A damaged session is none: a fresh one costs an IDENTIFY and what was said in between. */
+  async #read(shardId: number): Promise<ShardSession | null> {
+    const record = await this.#truth.get(this.#key(shardId));
+    if (record === null) return null;
+    try {
+      return decodeRecord(record, "gateway session") as ShardSession;
+    } catch (error) {
+      this.#options.onError(error);
+      return null;
+    }
   }
 
   /** For `updateSessionInfo`: an event arrived, a session began, or (null) it is over. */

@@ -50,6 +50,8 @@ export interface CarrierOptions {
   readonly selfId: string;
   /** False when an interaction's token is about to run out: its answer becomes a plain message. */
   readonly tokenLives: () => boolean;
+  /** Cuts requests off, those queued behind a rate limit too. */
+  readonly signal: AbortSignal;
 }
 
 export function carrierFor(reply: ReplyAddress, options: CarrierOptions): Carrier | null {
@@ -83,20 +85,21 @@ class MessageCarrier implements Carrier {
 
   async post(index: number, _firstId: string | null, body: MessageBody): Promise<Posted> {
     const message = { turn: this.#turn, index, refersTo: this.#triggerId, body };
-    return postMessage(this.#options.rest, this.channelId, message);
+    return postMessage(this.#options, this.channelId, message);
   }
 
   async edit(_index: number, messageId: string, body: MessageBody): Promise<void> {
-    await editMessage(this.#options.rest, this.channelId, { messageId, body });
+    await editMessage(this.#options, this.channelId, { messageId, body });
   }
 
   async remove(messageId: string): Promise<void> {
-    await this.#options.rest.delete(Routes.channelMessage(this.channelId, messageId));
+    const { rest, signal } = this.#options;
+    await rest.delete(Routes.channelMessage(this.channelId, messageId), { signal });
   }
 
   async find(): Promise<string[]> {
-    const { rest, selfId } = this.#options;
-    const messages = await messagesAfter(rest, this.channelId, this.#turn);
+    const { selfId } = this.#options;
+    const messages = await messagesAfter(this.#options, this.channelId, this.#turn);
     return messages
       .filter((message) => isOurReply(message, selfId, this.#triggerId))
       .map((message) => message.id);
@@ -127,22 +130,23 @@ class InteractionCarrier implements Carrier {
       if (answer !== null) return answer;
     }
     const message = { turn: this.#turn, index, refersTo: firstId, body };
-    return postMessage(this.#options.rest, this.channelId, message);
+    return postMessage(this.#options, this.channelId, message);
   }
 
   async edit(index: number, messageId: string, body: MessageBody): Promise<void> {
     if (index === 0 && (await this.#editAnswer(body)) !== null) return;
     // The answer is a message of ours like any other, for as long as we may see the channel.
-    await editMessage(this.#options.rest, this.channelId, { messageId, body });
+    await editMessage(this.#options, this.channelId, { messageId, body });
   }
 
   async remove(messageId: string): Promise<void> {
-    await this.#options.rest.delete(Routes.channelMessage(this.channelId, messageId));
+    const { rest, signal } = this.#options;
+    await rest.delete(Routes.channelMessage(this.channelId, messageId), { signal });
   }
 
   async find(firstId: string | null): Promise<string[]> {
-    const { rest, selfId } = this.#options;
-    const messages = await messagesAfter(rest, this.channelId, this.#turn);
+    const { selfId } = this.#options;
+    const messages = await messagesAfter(this.#options, this.channelId, this.#turn);
     const answer = messages.find((message) => message.interaction_metadata?.id === this.#turn);
     const answerId = firstId ?? answer?.id;
     if (answerId === undefined) return [];
@@ -152,9 +156,11 @@ class InteractionCarrier implements Carrier {
 
   /** Null when the answer's token has run out. */
   async #editAnswer(body: MessageBody): Promise<Posted | null> {
-    if (this.#expired || !this.#options.tokenLives()) return null;
+    const { rest, signal, tokenLives } = this.#options;
+    if (this.#expired || !tokenLives()) return null;
     try {
-      const message = await this.#options.rest.patch(this.#answerRoute, {
+      const message = await rest.patch(this.#answerRoute, {
+        signal,
         body: { ...body, allowed_mentions: mentionNobody },
         // With our token in the header, a 401 here would make the library drop that token.
         auth: false,
@@ -175,12 +181,15 @@ interface OutgoingPart {
   readonly body: MessageBody;
 }
 
-async function postMessage(rest: REST, channelId: string, part: OutgoingPart): Promise<Posted> {
+type Way = Pick<CarrierOptions, "rest" | "signal">;
+
+async function postMessage(way: Way, channelId: string, part: OutgoingPart): Promise<Posted> {
   const reference =
     part.refersTo === null
       ? {}
       : { message_reference: { message_id: part.refersTo, fail_if_not_exists: false } };
-  const message = await rest.post(Routes.channelMessages(channelId), {
+  const message = await way.rest.post(Routes.channelMessages(channelId), {
+    signal: way.signal,
     body: {
       ...part.body,
       ...reference,
@@ -203,23 +212,21 @@ function posted(answer: unknown): Posted {
 }
 
 async function editMessage(
-  rest: REST,
+  way: Way,
   channelId: string,
   edit: { readonly messageId: string; readonly body: MessageBody },
 ): Promise<void> {
-  await rest.patch(Routes.channelMessage(channelId, edit.messageId), {
+  await way.rest.patch(Routes.channelMessage(channelId, edit.messageId), {
+    signal: way.signal,
     body: { ...edit.body, allowed_mentions: mentionNobody },
   });
 }
 
 /** Up to 100 messages right after `afterId`, oldest first. */
-async function messagesAfter(
-  rest: REST,
-  channelId: string,
-  afterId: string,
-): Promise<APIMessage[]> {
+async function messagesAfter(way: Way, channelId: string, afterId: string): Promise<APIMessage[]> {
   const query = makeURLSearchParams({ after: afterId, limit: 100 });
-  const messages = await rest.get(Routes.channelMessages(channelId), { query });
+  const { rest, signal } = way;
+  const messages = await rest.get(Routes.channelMessages(channelId), { query, signal });
   return (messages as APIMessage[]).sort((a, b) => (BigInt(a.id) < BigInt(b.id) ? -1 : 1));
 }
 

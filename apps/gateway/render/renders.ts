@@ -31,6 +31,9 @@ import { Render } from "./render.ts";
 import { replyTexts } from "./texts.ts";
 
 export const outboxScanMs = 2_000;
+/** Requests in flight may end; those behind a rate limit are for the next process. */
+const closeMsMax = 1_000;
+const cutOffMsMax = 100;
 /** An interaction's token lives 15 minutes. */
 const tokenLivesMs = 14 * 60_000;
 
@@ -55,6 +58,8 @@ interface Running {
   /** Null for a reply found in the outbox: it is finished, nobody can stop it. */
   readonly open: OpenReply | null;
   readonly ended: Promise<void>;
+  /** Cuts off its requests. One for each reply: the library never lets go of a signal. */
+  readonly cutOff: AbortController;
 }
 
 export class Renders {
@@ -112,7 +117,11 @@ export class Renders {
     this.#closing.abort();
     const running = [...this.#running.values()];
     for (const { render } of running) render.close();
-    await Promise.all([this.#scanning, ...running.map(async ({ ended }) => ended)]);
+    const ended = Promise.all([this.#scanning, ...running.map(async (one) => one.ended)]);
+    await Promise.race([ended, this.#parts.clock.sleep(closeMsMax)]);
+    for (const { cutOff } of running) cutOff.abort();
+    // What waits for a rate limit hears of it late, but sends nothing any more.
+    await Promise.race([ended, this.#parts.clock.sleep(cutOffMsMax)]);
   }
 
   #run(
@@ -122,7 +131,9 @@ export class Renders {
     const { clock, log, metrics } = this.#parts;
     const endsMs = clock.monotonicMs() + tokenLivesMs;
     const tokenLives = (): boolean => clock.monotonicMs() < endsMs;
-    const carrier = carrierFor(reply, { ...this.#parts, tokenLives });
+    const cutOff = new AbortController();
+    const { signal } = cutOff;
+    const carrier = carrierFor(reply, { ...this.#parts, tokenLives, signal });
     if (carrier === null || this.#closing.signal.aborted) return;
     const member = outboxMember(reply.conversation, reply.key);
     const render = new Render(reply, {
@@ -139,7 +150,7 @@ export class Renders {
         this.#running.delete(member);
         this.#endedSinceScan.add(member);
       });
-    this.#running.set(member, { render, open: options.open, ended });
+    this.#running.set(member, { render, open: options.open, ended, cutOff });
   }
 
   async #follow(

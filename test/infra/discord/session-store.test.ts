@@ -1,0 +1,95 @@
+import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { SessionStore, type ShardSession } from "#infra/discord/session-store.ts";
+import { RedisServer } from "#test/redis/server.ts";
+
+const server = await RedisServer.start();
+const truth = await server.client();
+
+afterAll(async () => {
+  truth.disconnect();
+  await server.stop();
+});
+
+beforeEach(async () => {
+  await truth.flushall();
+});
+
+function store(onError: (error: unknown) => void = unexpected): SessionStore {
+  return new SessionStore(truth, { applicationId: "1", onError });
+}
+
+function unexpected(error: unknown): never {
+  throw error;
+}
+
+function session(sequence: number, sessionId = "a"): ShardSession {
+  return { sessionId, sequence, resumeURL: "wss://resume", shardId: 0, shardCount: 1 };
+}
+
+/** What the next process would RESUME from. */
+async function stored(sessions: SessionStore): Promise<number | null> {
+  await sessions.flush();
+  return (await store().retrieve(0))?.sequence ?? null;
+}
+
+/** An event as the library reports it: first the sequence, then the event. */
+function arrive(sessions: SessionStore, sequence: number, sessionId = "a"): () => void {
+  sessions.update(0, session(sequence, sessionId));
+  return sessions.seen(0, sequence);
+}
+
+describe("the stored sequence", () => {
+  test("stays behind the oldest unhandled event, in whatever order they are handled", async () => {
+    const sessions = store();
+    sessions.update(0, session(1));
+    const two = arrive(sessions, 2);
+    const three = arrive(sessions, 3);
+    const four = arrive(sessions, 4);
+    four();
+    expect(await stored(sessions)).toBe(1);
+    two();
+    expect(await stored(sessions)).toBe(2);
+    three();
+    expect(await stored(sessions)).toBe(4);
+  });
+
+  test("in memory follows what arrived: this process still has the unhandled events", async () => {
+    const sessions = store();
+    sessions.update(0, session(1));
+    arrive(sessions, 2);
+    expect((await sessions.retrieve(0))?.sequence).toBe(2);
+  });
+
+  test("of a new session is not moved by events of the old one", async () => {
+    const sessions = store();
+    sessions.update(0, session(1));
+    const old = arrive(sessions, 2);
+    sessions.update(0, null);
+    expect(await stored(sessions)).toBe(null);
+    sessions.update(0, session(1, "b"));
+    arrive(sessions, 2, "b");
+    old();
+    expect(await stored(sessions)).toBe(1);
+  });
+
+  test("survives the library's forgetting when the gateway closes, and still advances", async () => {
+    const sessions = store();
+    sessions.update(0, session(1));
+    const two = arrive(sessions, 2);
+    sessions.freeze();
+    sessions.update(0, null);
+    two();
+    expect(await stored(sessions)).toBe(2);
+  });
+
+  test("in a damaged record is refused by name: the session is none", async () => {
+    const sessions = store();
+    sessions.update(0, session(7));
+    await sessions.flush();
+    const [key = ""] = await truth.keys("*");
+    await truth.set(key, ((await truth.get(key)) ?? "").replace("resume", "rezume"));
+    const errors: unknown[] = [];
+    expect(await store((error) => errors.push(error)).retrieve(0)).toBeNull();
+    expect(errors).toMatchObject([{ code: "RECORD_CORRUPT" }]);
+  });
+});
