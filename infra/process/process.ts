@@ -41,9 +41,10 @@ export async function runProcess(
       level: config.EYRIE_LOG_LEVEL,
       readable: config.EYRIE_PROFILE === "demo" && process.stderr.isTTY,
     });
+    // Listened for before anybody is told that we are ready, and during the start.
+    const end = untilAskedToEnd();
     const running = await start(config, log);
     process.send?.({ ready: true, port: running.port } satisfies ReadyMessage);
-    const end = untilAskedToEnd();
     try {
       await (running.failed === undefined ? end : Promise.race([end, running.failed]));
     } catch (error) {
