@@ -49,7 +49,8 @@ export function plotSvg(plot: Plot): string {
   );
   const legend = plot.series.map(({ name, colour }, index) => {
     const x = margin.left + 10 + index * 230;
-    return `<circle cx="${x}" cy="${margin.top - 8}" r="5" fill="${colour}"/>${text({ x: x + 10, y: margin.top - 4, anchor: "start" }, name)}`;
+    const dot = `<circle cx="${x}" cy="${margin.top - 8}" r="5" fill="${colour}"/>`;
+    return dot + text({ x: x + 10, y: margin.top - 4, anchor: "start" }, name);
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img"`,
@@ -75,7 +76,8 @@ interface Place {
 }
 
 function text({ x, y, anchor, size = 12 }: Place, words: string): string {
-  return `<text x="${x}" y="${y}" text-anchor="${anchor}" font-size="${size}" fill="#333">${escape(words)}</text>`;
+  const place = `x="${x}" y="${y}" text-anchor="${anchor}" font-size="${size}"`;
+  return `<text ${place} fill="#333">${escape(words)}</text>`;
 }
 
 function escape(words: string): string {

@@ -84,23 +84,37 @@ function draw(message: Message, bot: User): string {
     `&lt;@${bot.id}>`,
     `<b class="mention">@${bot.name}</b>`,
   );
-  return `<div class="message"><div class="avatar" style="background:${colour}">${escape(name[0]?.toUpperCase() ?? "")}</div>
-    <div><span class="name" style="color:${isBot ? "#fff" : colour}">${escape(name)}</span>${isBot ? '<span class="app">APP</span>' : ""}
-    <span class="time">${at}</span><div class="text">${content}</div></div></div>`;
+  return `
+    <div class="message">
+      <div class="avatar" style="background:${colour}">${escape(name[0]?.toUpperCase() ?? "")}</div>
+      <div>
+        <span class="name" style="color:${isBot ? "#fff" : colour}">${escape(name)}</span>
+        ${isBot ? '<span class="app">APP</span>' : ""}
+        <span class="time">${at}</span>
+        <div class="text">${content}</div>
+      </div>
+    </div>`;
 }
 
+const style = `
+  body { margin: 0; background: #313338; color: #dbdee1;
+    font: 15px/1.4 "Noto Sans", "DejaVu Sans", "Noto Sans CJK JP", sans-serif; }
+  header { padding: 12px 18px; border-bottom: 1px solid #26282c; font-weight: 600; color: #f2f3f5; }
+  main { padding: 8px 18px 18px; }
+  .message { display: flex; gap: 14px; margin-top: 14px; }
+  .avatar { flex: 0 0 40px; height: 40px; border-radius: 50%; color: #fff; text-align: center;
+    line-height: 40px; font-weight: 600; }
+  .name { font-weight: 600; }
+  .time { color: #949ba4; font-size: 12px; margin-left: 6px; }
+  .app { background: #5865f2; color: #fff; border-radius: 4px; font-size: 10px; padding: 1px 5px;
+    margin-left: 6px; }
+  .mention { background: #3c4270; color: #c9cdfb; border-radius: 3px; padding: 0 3px; }
+  .text { white-space: pre-wrap; max-width: 680px; }`;
+
 function page(messages: readonly Message[], bot: User): string {
-  return `<!doctype html><meta charset="utf-8"><style>
-    body { margin: 0; background: #313338; color: #dbdee1; font: 15px/1.4 "Noto Sans", "DejaVu Sans", "Noto Sans CJK JP", sans-serif; }
-    header { padding: 12px 18px; border-bottom: 1px solid #26282c; font-weight: 600; color: #f2f3f5; }
-    main { padding: 8px 18px 18px; }
-    .message { display: flex; gap: 14px; margin-top: 14px; }
-    .avatar { flex: 0 0 40px; height: 40px; border-radius: 50%; color: #fff; text-align: center; line-height: 40px; font-weight: 600; }
-    .name { font-weight: 600; } .time { color: #949ba4; font-size: 12px; margin-left: 6px; }
-    .app { background: #5865f2; color: #fff; border-radius: 4px; font-size: 10px; padding: 1px 5px; margin-left: 6px; }
-    .mention { background: #3c4270; color: #c9cdfb; border-radius: 3px; padding: 0 3px; font-weight: 500; }
-    .text { white-space: pre-wrap; max-width: 680px; }
-  </style><header># general</header><main>${messages.map((message) => draw(message, bot)).join("")}</main>`;
+  const drawn = messages.map((message) => draw(message, bot)).join("");
+  return `<!doctype html><meta charset="utf-8"><style>${style}</style>
+    <header># general</header><main>${drawn}</main>`;
 }
 
 const { messages, bot } = await talk();

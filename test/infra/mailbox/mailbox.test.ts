@@ -212,7 +212,7 @@ test("trim drops what the kept snapshots contain, once", async () => {
   expect((await ledger.log(conversation, head)).map(({ tokens }) => tokens)).toEqual([[3, 3]]);
 });
 
-test("workers fighting over conversations lose, double and reorder nothing, through kill -9 of Redis", async () => {
+test("fighting workers lose, double and reorder nothing, through kill -9 of Redis", async () => {
   const conversations = ["a", "b", "c", "d", "e", "f"].map((name) => aConversation(name));
   const turnsEach = mailboxLengthMax;
   // Asked of the ledger, because a commit's answer may be lost in the kill.

@@ -16,8 +16,12 @@ type Style = Parameters<typeof styleText>[0];
 export const paint = (look: Look, style: Style, text: string): string =>
   look.colour ? styleText(style, text, { validateStream: false }) : text;
 
-const wide =
-  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u;
+/** East Asian wide and full-width blocks, and pictures. */
+const wideBlocks = [
+  "\\u1100-\\u115f\\u2e80-\\ua4cf\\uac00-\\ud7a3",
+  "\\uf900-\\ufaff\\ufe30-\\ufe6f\\uff00-\\uff60\\uffe0-\\uffe6",
+].join("");
+const wide = new RegExp(`[${wideBlocks}]|\\p{Emoji_Presentation}`, "u");
 
 /** Terminal cells of one code point. */
 const cellsOf = (character: string): number =>
