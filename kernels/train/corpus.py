@@ -82,6 +82,16 @@ def draw(pattern, language, rng):
     return tidy(text)
 
 
+def choose(pattern, place):
+    """The pattern with the `place`-th alternative (counted round) of every choice."""
+
+    def alternative(match):
+        texts = match.group(1).split("|")
+        return texts[place % len(texts)]
+
+    return tidy(CHOICE.sub(alternative, pattern))
+
+
 def fill_list(match, language, rng):
     name = match.group(1)
     return match.group(0) if name in DYNAMIC else rng.choice(language.lists[name])

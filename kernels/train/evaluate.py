@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 
 import corpus
-import data
 import export
 import vocabulary
 from model import Rwkv5
@@ -27,7 +26,6 @@ from model import Rwkv5
 HERE = Path(__file__).parent
 REPLY_TOKENS_MAX = 120
 EXAMPLE_VALUES = {"name": "Mira", "number": "17", "word": "moon", "gibberish": "qwzx"}
-MEMORY_TRIALS = 40
 
 
 def main():
@@ -37,7 +35,10 @@ def main():
     torch.set_num_threads(2)
     speaker = Speaker(arguments.model)
     languages = corpus.read_languages(HERE / "data")
-    report = {"model": json.loads((Path(arguments.model) / "model.json").read_text())["name"], "languages": {}}
+    report = {
+        "model": json.loads((Path(arguments.model) / "model.json").read_text())["name"],
+        "languages": {},
+    }
     index = NearestQuestions(languages)
     for language in languages:
         report["languages"][language.code] = evaluate(speaker, index, language, languages)
@@ -52,18 +53,34 @@ def evaluate(speaker, index, language, languages):
     judged = [nearest_answer(reply, languages) for reply in replies]
     baseline = [index.find(question) for _, question in pairs]
     intents = [intent for intent, _ in pairs]
-    right = [code == language.code and name == intent for (code, name), intent in zip(judged, intents)]
-    wrong = Counter(f"{intent} -> {name}" for (_, name), intent, good in zip(judged, intents, right) if not good)
+    right = [
+        code == language.code and name == intent for (code, name), intent in zip(judged, intents)
+    ]
+    wrong = Counter(
+        f"{intent} -> {name}" for (_, name), intent, good in zip(judged, intents, right) if not good
+    )
     return {
         "questions": len(pairs),
         "language": share(code == language.code for code, _ in judged),
         "topic": share(right),
         "baselineLanguage": share(code == language.code for code, _ in baseline),
-        "baselineTopic": share(b == (language.code, intent) for b, intent in zip(baseline, intents)),
+        "baselineTopic": share(
+            b == (language.code, intent) for b, intent in zip(baseline, intents)
+        ),
+        "trainTopic": train_topic(speaker, language, languages),
         "degenerate": sum(map(is_degenerate, replies)),
-        "memory": memory_share(speaker, language),
+        "colourRemembered": memory_share(speaker, language),
         "confusions": dict(wrong.most_common()),
     }
+
+
+def train_topic(speaker, language, languages):
+    """The same judgement on the first trained question of every single-turn intent."""
+    intents = [i for i in language.intents.values() if "." not in i.name and i.name != "echo"]
+    intents = [i for i in intents if "{" not in i.patterns[0]]
+    questions = [next(corpus.expand(intent.patterns[0], language)) for intent in intents]
+    judged = [nearest_answer(reply, languages) for reply in speaker.reply(questions)]
+    return share(j == (language.code, i.name) for j, i in zip(judged, intents))
 
 
 def share(flags):
@@ -97,7 +114,9 @@ class Speaker:
                 tokens[row] = best[row]
                 if not done[row]:
                     written[row].append(best[row])
-                    done[row] = b"\n\n" in self.tail(written[row]) or len(written[row]) >= REPLY_TOKENS_MAX
+                    done[row] = (
+                        b"\n\n" in self.tail(written[row]) or len(written[row]) >= REPLY_TOKENS_MAX
+                    )
             if all(done):
                 break
         return [self.tokenizer.decode(ids) for ids in written]
@@ -151,7 +170,9 @@ class NearestQuestions:
             for intent in language.intents.values():
                 for pattern in intent.patterns:
                     for text in corpus.expand(pattern, language):
-                        texts.setdefault(with_examples(text, language), (language.code, intent.name))
+                        texts.setdefault(
+                            with_examples(text, language), (language.code, intent.name)
+                        )
         self.labels = list(texts.values())
         grams = [ngrams(text) for text in texts]
         seen = Counter(gram for counts in grams for gram in counts)
@@ -180,20 +201,20 @@ def ngrams(text):
 
 
 def memory_share(speaker, language):
-    """How often a freshly made name is told, followed by another turn, and said correctly when asked for."""
-    maker = data.Conversations([language], speaker.tokenizer, seed=4711)
-    tell, recall, thanks = (language.intents[name] for name in ("name.tell", "name.recall", "thanks"))
-    names = [maker.name(language.code) for _ in range(MEMORY_TRIALS)]
-    questions = [
-        [
-            (tell.patterns[0].replace("{name}", name), tell.answers[0].replace("{name}", name)),
-            (thanks.patterns[0], thanks.answers[0]),
-            next(corpus.expand(recall.patterns[0], language)),
-        ]
-        for name in names
-    ]
-    replies = speaker.reply(questions)
-    return share(name in reply for name, reply in zip(names, replies))
+    """How often a colour is said correctly when asked for, one turn after it was told."""
+    names = ("colour.tell", "colour.recall", "thanks")
+    tell, recall, thanks = (language.intents[name] for name in names)
+    between = (thanks.patterns[0], thanks.answers[0])
+    question = next(corpus.expand(recall.patterns[0], language))
+    colours, asked = [], []
+    for pattern in tell.patterns[:3]:
+        for colour in language.lists["user_colour"]:
+            told = next(corpus.expand(pattern, language)), tell.answers[0]
+            filled = tuple(text.replace("{user_colour}", colour) for text in told)
+            colours.append(colour)
+            asked.append([filled, between, question])
+    replies = speaker.reply(asked)
+    return share(colour in reply for colour, reply in zip(colours, replies))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes a model directory: fp16 safetensors with canonical names, vocabulary, model.json, golden.json."""
+"""Writes a model directory: fp16 safetensors, vocabulary, model.json and golden.json."""
 
 import json
 import shutil
@@ -14,7 +14,8 @@ GOLDEN_PROMPTS = [
     "User: Hello, who are you?\n\nAssistant:",
     "User: Was ist Eyrie?\n\nAssistant:",
     "User: こんにちは、元気ですか？\n\nAssistant:",
-    "User: my name is Zora\n\nAssistant: Nice to meet you, Zora!\n\nUser: what is my name?\n\nAssistant:",
+    "User: my favourite colour is red\n\nAssistant: red, what a lovely colour!\n\n"
+    "User: what is my favourite colour?\n\nAssistant:",
     "User: 🦅 \\ Ω\n\nAssistant:",
 ]
 GOLDEN_TOP = 8
@@ -33,8 +34,12 @@ def write_model(weights, shape, recipe, vocabulary_path, directory):
     write_safetensors(directory / "weights.safetensors", rounded)
     if Path(vocabulary_path).resolve() != (directory / "vocab.txt").resolve():
         shutil.copyfile(vocabulary_path, directory / "vocab.txt")
-    (directory / "model.json").write_text(json.dumps(description(rounded, shape, recipe), indent=2, ensure_ascii=False) + "\n")
-    golden = golden_logits({name: w.float() for name, w in rounded.items()}, shape, directory / "vocab.txt")
+    (directory / "model.json").write_text(
+        json.dumps(description(rounded, shape, recipe), indent=2, ensure_ascii=False) + "\n"
+    )
+    golden = golden_logits(
+        {name: w.float() for name, w in rounded.items()}, shape, directory / "vocab.txt"
+    )
     (directory / "golden.json").write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -45,13 +50,19 @@ def description(weights, shape, recipe):
         "weights": "weights.safetensors",
         "vocabulary": "vocab.txt",
         "groupNormEps": GROUP_NORM_EPS,
-        "sampling": {"temperature": 0.7, "topP": 0.3, "presencePenalty": 0, "frequencyPenalty": 0, "penaltyDecay": 0.996},
+        "sampling": {
+            "temperature": 0.7,
+            "topP": 0.3,
+            "presencePenalty": 0,
+            "frequencyPenalty": 0,
+            "penaltyDecay": 0.996,
+        },
         "card": {
             "architecture": "RWKV-v5.2",
             "parameters": sum(w.numel() for w in weights.values()),
             "languages": recipe["languages"],
             "licence": "Apache-2.0",
-            "about": "Eyrie's guide: a demo model that knows little beyond Eyrie and can be wrong. See MODEL_CARD.md.",
+            "about": "Eyrie's guide: a demo model that knows little and can be wrong. See MODEL_CARD.md.",
         },
     }
 
@@ -61,7 +72,11 @@ def write_safetensors(path, tensors):
     header, offset, blobs = {"__metadata__": {"format": "pt"}}, 0, []
     for name, tensor in tensors.items():
         data = tensor.contiguous().numpy().tobytes()
-        header[name] = {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [offset, offset + len(data)]}
+        header[name] = {
+            "dtype": "F16",
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + len(data)],
+        }
         offset += len(data)
         blobs.append(data)
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -79,7 +94,11 @@ def read_safetensors(path):
         if name == "__metadata__":
             continue
         start, end = (8 + length + offset for offset in entry["data_offsets"])
-        tensors[name] = torch.frombuffer(bytearray(data[start:end]), dtype=torch.float16).reshape(entry["shape"]).float()
+        tensors[name] = (
+            torch.frombuffer(bytearray(data[start:end]), dtype=torch.float16)
+            .reshape(entry["shape"])
+            .float()
+        )
     return tensors
 
 
@@ -87,7 +106,8 @@ def shape_of(tensors):
     """The shape dictionary that the weights themselves imply."""
     vocabulary_size, width = tensors["emb.weight"].shape
     return {
-        "layers": 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks.")),
+        "layers": 1
+        + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks.")),
         "width": width,
         "headSize": tensors["blocks.0.att.time_decay"].shape[1],
         "ffnWidth": tensors["blocks.0.ffn.key.weight"].shape[0],
@@ -96,7 +116,7 @@ def shape_of(tensors):
 
 
 def golden_logits(weights, shape, vocabulary_path):
-    """Token ids and logits (largest ones, and evenly spread ones) after a few prompts, fp32 step form."""
+    """Token ids and logits (the largest, and some evenly spread) after each golden prompt."""
     tokenizer = vocabulary.Tokenizer(vocabulary.read(vocabulary_path))
     model = Rwkv5(weights, shape)
     cases = []
@@ -108,11 +128,16 @@ def golden_logits(weights, shape, vocabulary_path):
                 logits = model.step(torch.tensor([identifier]), state)[0]
         top = logits.topk(GOLDEN_TOP)
         spread = range(0, shape["vocabSize"], shape["vocabSize"] // 16)
-        cases.append({
-            "prompt": prompt,
-            "tokens": ids,
-            "scale": logits.abs().max().item(),
-            "top": [[int(i), float(v)] for v, i in zip(*top)],
-            "spread": [[i, float(logits[i])] for i in spread],
-        })
-    return {"source": "kernels/train/export.py, PyTorch fp32, one token at a time, weights rounded to fp16", "cases": cases}
+        cases.append(
+            {
+                "prompt": prompt,
+                "tokens": ids,
+                "scale": logits.abs().max().item(),
+                "top": [[int(i), float(v)] for v, i in zip(*top)],
+                "spread": [[i, float(logits[i])] for i in spread],
+            }
+        )
+    return {
+        "source": "kernels/train/export.py, PyTorch fp32, one token at a time, weights rounded to fp16",
+        "cases": cases,
+    }

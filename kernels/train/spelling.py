@@ -1,0 +1,83 @@
+"""Varies how a user's line is written: openers, casing, punctuation, typing errors, lost words.
+
+The lists `@opener`, `@closer`, `@ending` and, for languages without spaces, `@droppable` of a data
+file say what may be added or lost. Dynamic placeholders are guarded by private-use characters
+while a line is varied, so that a name stays letter for letter what the answer must repeat.
+"""
+
+import unicodedata
+
+import corpus
+
+GUARDS = {name: chr(0xE000 + index) for index, name in enumerate(corpus.DYNAMIC)}
+SPACELESS = {"ja"}
+ACCENTED = {"de"}
+GERMAN = (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss"))
+
+
+def vary(text, language, rng):
+    """One spelling of a line; its placeholders are replaced by their guards."""
+    for name, guard in GUARDS.items():
+        text = text.replace("{" + name + "}", guard)
+    if text[:1] in "/.?!…" or rng.random() < 0.15:
+        return text
+    text = text.rstrip("？?！!。.")
+    if rng.random() < 0.10:
+        text = drop_word(text, language, rng)
+    text = add_filler(text, language, rng)
+    if language.code in ACCENTED and rng.random() < 0.15:
+        text = without_accents(text, rng)
+    if rng.random() < 0.12:
+        text = typing_error(text, rng)
+    return recase(text, rng) + rng.choice(language.lists["ending"])
+
+
+def add_filler(text, language, rng):
+    gap = "" if language.code in SPACELESS else " "
+    chance = rng.random()
+    if chance < 0.12:
+        return rng.choice(language.lists["opener"]) + gap + text
+    return text + gap + rng.choice(language.lists["closer"]) if chance < 0.22 else text
+
+
+def drop_word(text, language, rng):
+    """Loses one word; placeholders are never lost."""
+    if language.code in SPACELESS:
+        words = [w for w in language.lists["droppable"] if w in text and len(text) > len(w) + 4]
+        return text.replace(rng.choice(words), "", 1) if words else text
+    words = text.split(" ")
+    position = rng.randrange(len(words))
+    if len(words) < 4 or any(guard in words[position] for guard in GUARDS.values()):
+        return text
+    return " ".join(words[:position] + words[position + 1 :])
+
+
+def without_accents(text, rng):
+    """As typed on a foreign keyboard: ae or a for ä."""
+    if rng.random() < 0.5:
+        for letter, plain in GERMAN:
+            text = text.replace(letter, plain)
+        return text
+    kept = (c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
+    return "".join(kept).replace("ß", "ss")
+
+
+def typing_error(text, rng):
+    """Swaps, drops, doubles or replaces one letter of a longer line."""
+    places = [i for i in range(1, len(text) - 1) if text[i].isalpha() and text[i + 1].isalpha()]
+    if len(places) < 4:
+        return text
+    i = rng.choice(places)
+    first, second = text[i], text[i + 1]
+    replaced = rng.choice("aeinrst") + second
+    middle = rng.choice([second + first, second, first * 2 + second, replaced])
+    return text[:i] + middle + text[i + 2 :]
+
+
+def recase(text, rng):
+    chance = rng.random()
+    if chance < 0.4:
+        return text.lower()
+    if chance < 0.75:
+        return text[:1].upper() + text[1:]
+    return text.upper() if chance < 0.78 else text
