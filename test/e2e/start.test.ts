@@ -114,7 +114,7 @@ async function play(turns: readonly Turn[]): Promise<string[]> {
 const conversations = 30;
 /** Hot on purpose: a state that differs in anything says something else. */
 const sampling = {
-  temperature: 1.5,
+  temperature: 2.5,
   topP: 1,
   presencePenalty: 0.2,
   frequencyPenalty: 0.2,
