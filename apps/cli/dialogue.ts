@@ -146,6 +146,7 @@ export class Dialogue {
     if (workers.length === 0) throw new EyrieError("WORKER_MISSING", { model: turn.model });
     const appended = await this.#mailbox.append(turn);
     if (appended.kind === "full") throw new EyrieError("MAILBOX_FULL");
+    if (appended.kind === "refused") throw new EyrieError("BUSY_TRY_LATER");
     const { conversation, id: headTurnId, model } = turn;
     await this.#bell.ring({ conversation, headTurnId, model, traceId: headTurnId });
   }

@@ -22,7 +22,9 @@ export const leaseMs = 3_000;
 export type Appended =
   | { readonly kind: "appended"; readonly seq: number; readonly waiting: number }
   | { readonly kind: "known" }
-  | { readonly kind: "full" };
+  | { readonly kind: "full" }
+  /** Redis takes no writes now (memory or disk is full): nothing was changed. */
+  | { readonly kind: "refused"; readonly reason: string };
 
 /** The right to work on a conversation, as given by {@link Mailbox.claim}. */
 export interface Claim {
@@ -55,6 +57,17 @@ export class Mailbox {
   }
 
   async append(turn: Turn): Promise<Appended> {
+    try {
+      return await this.#append(turn);
+    } catch (error) {
+      const reason =
+        error instanceof Error ? (/^(?:OOM|MISCONF)\b/.exec(error.message)?.[0] ?? "") : "";
+      if (reason === "") throw error;
+      return { kind: "refused", reason };
+    }
+  }
+
+  async #append(turn: Turn): Promise<Appended> {
     const keys = conversationKeys(turn.conversation);
     const [seq, waiting] = await this.#truth.appendTurn(
       keys.mailbox,

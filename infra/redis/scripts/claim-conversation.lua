@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Take the right to work on a conversation: a lease that runs out, and a fence that only grows.
 --
 -- KEYS[1] lease     string "<fence>:<random>", expiring

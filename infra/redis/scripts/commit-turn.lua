@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- End a turn: the one atom that advances a conversation. Also ends a failed turn (empty block).
 --
 -- KEYS[1] lease

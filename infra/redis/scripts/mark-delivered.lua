@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- The reply stands in Discord (or never can): take it out of the outbox.
 --
 -- KEYS[1] reply     string: the reply record

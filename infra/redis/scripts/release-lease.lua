@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Give a lease back, and tell whether there is more to do.
 --
 -- KEYS[1] lease

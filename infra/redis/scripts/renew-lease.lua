@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Go on holding a lease.
 --
 -- KEYS[1] lease

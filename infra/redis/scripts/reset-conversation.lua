@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Forget: the next turn starts from the empty state. Waiting turns stay.
 --
 -- KEYS[1] meta      hash of the conversation

@@ -244,6 +244,12 @@ describe("messages", () => {
     expect((await once("Hello!")).code).toBe(0);
   });
 
+  test("a Redis that takes nothing more", async () => {
+    await platform.truth.config("SET", "maxmemory", "1");
+    expectError(await once("Hello!"), "BUSY_TRY_LATER", 1);
+    await platform.truth.config("SET", "maxmemory", "0");
+  });
+
   test("the interactive chat says it and goes on", async () => {
     const input = "/dance\nHello!\n/reset\n/quit\n";
     const outcome = await eyrie(["chat"], { environment: platform.environment, input });

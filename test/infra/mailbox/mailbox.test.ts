@@ -62,6 +62,17 @@ describe("append", () => {
     expect((await mailbox.append(aTurn(99))).kind).toBe("appended");
   });
 
+  test("a Redis out of memory refuses the turn whole, and takes it when there is room", async () => {
+    await mailbox.append(aTurn(1));
+    await truth.config("SET", "maxmemory", "1");
+    expect(await mailbox.append(aTurn(2))).toEqual({ kind: "refused", reason: "OOM" });
+    // What was admitted is still answered: that is how memory comes back.
+    expect((await commit(await claimed())).kind).toBe("committed");
+    await truth.config("SET", "maxmemory", "0");
+    expect(await mailbox.waiting(conversation)).toEqual([]);
+    expect((await mailbox.append(aTurn(2))).kind).toBe("appended");
+  });
+
   test("keeps any text unchanged", async () => {
     const text = 'ünï 🪶 "quotes" \\n \' 1 2 3';
     await mailbox.append(aTurn(1, { text }));
