@@ -1,11 +1,11 @@
 /**
- * Reads the trainer's hand-written dialogues (format: kernels/train/README.md) for the tests of this
- * folder. Throws on a pattern that names an unknown list.
+ * Reads the trainer's hand-written dialogues (format: kernels/train/README.md), for tests and the
+ * evaluation. Throws on a pattern that names an unknown list.
  */
 import { readdirSync, readFileSync } from "node:fs";
 
-const DATA = new URL("../../../kernels/train/data/", import.meta.url);
-const HELD_OUT = new URL("../../../kernels/train/heldout/", import.meta.url);
+const DATA = new URL("../../kernels/train/data/", import.meta.url);
+const HELD_OUT = new URL("../../kernels/train/heldout/", import.meta.url);
 /** Filled by the trainer with fresh values; they stay as they are here. */
 const DYNAMIC = new Set(["name", "number", "word", "gibberish", "user_colour"]);
 
@@ -13,6 +13,8 @@ export interface Intent {
   readonly answers: string[];
   /** Every expansion of every pattern. */
   readonly questions: string[];
+  /** The lists of the file, by name. */
+  readonly lists: Readonly<Record<string, readonly string[]>>;
 }
 
 export interface HeldOut {
@@ -25,15 +27,15 @@ export function languages(): string[] {
 }
 
 export function readIntents(language: string): Map<string, Intent> {
-  const lists = new Map<string, string[]>();
+  const lists: Record<string, string[]> = {};
   const intents = new Map<string, Intent>();
-  let intent: Intent = { answers: [], questions: [] };
+  let intent: Intent = { answers: [], questions: [], lists };
   for (const line of lines(new URL(`${language}.txt`, DATA))) {
     const list = /^@(\w+) = (.*)$/.exec(line);
     const heading = /^\[(.+)\]$/.exec(line);
-    if (list) lists.set(list[1] ?? "", (list[2] ?? "").split("|"));
+    if (list) lists[list[1] ?? ""] = (list[2] ?? "").split("|");
     else if (heading) {
-      intent = { answers: [], questions: [] };
+      intent = { answers: [], questions: [], lists };
       intents.set(heading[1] ?? "", intent);
     } else if (line.startsWith("> ")) intent.answers.push(line.slice(2));
     else intent.questions.push(...expandChoices(line).flatMap((text) => expandLists(text, lists)));
@@ -41,8 +43,10 @@ export function readIntents(language: string): Map<string, Intent> {
   return intents;
 }
 
-export function readHeldOut(language: string): HeldOut[] {
-  return lines(new URL(`${language}.txt`, HELD_OUT)).map((line) => {
+/** `final` is the exam that is only taken for the model card. */
+export function readHeldOut(language: string, exam: "working" | "final" = "working"): HeldOut[] {
+  const folder = exam === "final" ? "final/" : "";
+  return lines(new URL(`${folder}${language}.txt`, HELD_OUT)).map((line) => {
     const colon = line.indexOf(": ");
     return { intent: line.slice(0, colon), question: line.slice(colon + 2) };
   });
@@ -63,10 +67,10 @@ function expandChoices(pattern: string): string[] {
   );
 }
 
-function expandLists(text: string, lists: Map<string, string[]>): string[] {
+function expandLists(text: string, lists: Readonly<Record<string, readonly string[]>>): string[] {
   const slot = [...text.matchAll(/\{(\w+)\}/g)].find((match) => !DYNAMIC.has(match[1] ?? ""));
   if (slot === undefined) return [text.replace(/ +/g, " ").trim()];
-  const values = lists.get(slot[1] ?? "");
+  const values = lists[slot[1] ?? ""];
   if (values === undefined) throw new Error(`unknown list in: ${text}`);
   return values.flatMap((value) => expandLists(text.replace(slot[0], value), lists));
 }
