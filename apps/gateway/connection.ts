@@ -39,10 +39,12 @@ export interface Identity {
 /** Who we are, by the token. Tries for `connectMsMax`. */
 export async function identify(rest: REST, clock: Clock, url: string): Promise<Identity> {
   const startedMs = clock.monotonicMs();
+  // A server that takes requests and says nothing would hold each for a minute.
+  const signal = AbortSignal.timeout(connectMsMax);
   for (let retryMs = retryMsMin; ; retryMs *= 2) {
     try {
-      const application = await rest.get(Routes.currentApplication());
-      const user = await rest.get(Routes.user());
+      const application = await rest.get(Routes.currentApplication(), { signal });
+      const user = await rest.get(Routes.user(), { signal });
       return {
         applicationId: (application as RESTGetCurrentApplicationResult).id,
         selfId: (user as RESTGetAPICurrentUserResult).id,
