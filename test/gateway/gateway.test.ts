@@ -8,6 +8,16 @@ let stage: Stage;
 
 afterEach(async () => stage.close());
 
+test("while Redis takes nothing in, people are told: BUSY_TRY_LATER; later it heals", async () => {
+  stage = await Stage.open();
+  await stage.truth.config("SET", "maxmemory", "1");
+  stage.ask("full house");
+  await stage.discord.waitFor(() => stage.shown()[0]?.startsWith("I can't take on anything"));
+  await stage.truth.config("SET", "maxmemory", "0");
+  stage.ask("room again");
+  expect((await stage.worker.claim(stage.conversation)).head.text).toBe("room again");
+});
+
 function isMailboxFull(content: string): boolean {
   return content.startsWith("There are too many questions");
 }
@@ -145,7 +155,7 @@ test("at life's pace and limits, three replies in one channel meet no 429", asyn
 });
 
 describe("Stop", () => {
-  test("works for who asked, and keeps the text so far", async () => {
+  test("works for who asked, for nobody else (NOT_YOUR_BUTTON), and keeps the text so far", async () => {
     stage = await Stage.open();
     stage.ask("a long story");
     const claim = await stage.worker.claim(stage.conversation);

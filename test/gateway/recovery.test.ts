@@ -173,6 +173,13 @@ describe("a start that cannot succeed", () => {
     await expect(start).rejects.toMatchObject({ code: "PORT_IN_USE" });
   });
 
+  test("intents refused while it runs: DISCORD_INTENT_MISSING", async () => {
+    stage = await Stage.open();
+    const { gateway } = stage;
+    stage.discord.gateway.closeSockets(4014, "Disallowed intent(s).");
+    await expect(gateway?.failed).rejects.toMatchObject({ code: "DISCORD_INTENT_MISSING" });
+  });
+
   test("a token reset while it runs ends it by name", async () => {
     stage = await Stage.open();
     const { gateway } = stage;
