@@ -10,7 +10,9 @@ import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { readModelCard } from "#infra/config/model-card.ts";
-import { type HeldOut, languages as allLanguages, readHeldOut, readIntents } from "./corpus.ts";
+import { z } from "zod";
+import { openModel } from "#kernels/model/model.ts";
+import { type HeldOut, readHeldOut, readIntents } from "./corpus.ts";
 import { askFacts } from "./facts.ts";
 import { isDegenerate, NearestAnswer, NearestQuestion } from "./judge.ts";
 import { Speaker, type SpokenReply } from "./speaker.ts";
@@ -25,7 +27,17 @@ const { values } = parseArgs({
   },
 });
 const exam = values.exam === "final" ? "final" : "working";
-const languages = values.languages?.split(",") ?? allLanguages();
+const languages = values.languages?.split(",") ?? (await languagesOf(values.model));
+
+/** What the model says it speaks: the data may hold more languages than this model was shown. */
+async function languagesOf(directory: string): Promise<string[]> {
+  const model = await openModel(directory);
+  model.close();
+  const { languages: spoken } = z
+    .object({ languages: z.array(z.string()) })
+    .parse(model.description.card);
+  return spoken;
+}
 
 interface Figures {
   readonly questions: number;

@@ -50,6 +50,7 @@ export class RedisServer {
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const gone = new Promise((done) => this.#process.once("exit", done));
     this.#process.kill(signal);
     await gone;

@@ -66,10 +66,13 @@ export async function submit(question: Question, parts: SubmitParts): Promise<Su
 async function submitInTurn(question: Question, parts: SubmitParts): Promise<Submitted> {
   const { ledger, log, mailbox, metrics, renders } = parts;
   const turn = turnFor(question, parts);
-  const appended = await append(mailbox, turn, log);
-  if (appended === "refused") return refuse("BUSY_TRY_LATER", metrics);
-  if (appended === "full") return refuse("MAILBOX_FULL", metrics);
-  if (appended === "known") {
+  const appended = await mailbox.append(turn);
+  if (appended.kind === "refused") {
+    log.error("truth refused a turn", { turn: turn.id, reason: appended.reason });
+    return refuse("BUSY_TRY_LATER", metrics);
+  }
+  if (appended.kind === "full") return refuse("MAILBOX_FULL", metrics);
+  if (appended.kind === "known") {
     // Told twice. A reply that is in the ledger is shown, or was: the outbox knows.
     const key = { turn: turn.id, attempt: turn.attempt };
     if ((await ledger.reply(turn.conversation, key)) !== null) return { kind: "accepted" };
@@ -97,21 +100,6 @@ function turnFor(question: Question, parts: SubmitParts): Turn {
     maxTokens: parts.replyTokensMax,
     sampling: parts.model.sampling,
   };
-}
-
-/** Redis says no (out of memory, disk error): the person may try later. Away, it is waited for. */
-async function append(
-  mailbox: Mailbox,
-  turn: Turn,
-  log: Log,
-): Promise<"appended" | "known" | "full" | "refused"> {
-  try {
-    return (await mailbox.append(turn)).kind;
-  } catch (error) {
-    if (!(error instanceof Error) || error.name !== "ReplyError") throw error;
-    log.error("truth refused a turn", { turn: turn.id, ...errorFields(error) });
-    return "refused";
-  }
 }
 
 async function ring(turn: Turn, { bell, log }: SubmitParts): Promise<void> {
