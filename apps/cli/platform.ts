@@ -4,13 +4,11 @@
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Config } from "#infra/config/config.ts";
+import { type Config, type RedisUrls, redisUrls } from "#infra/config/config.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 
-export interface Platform {
+export interface Platform extends RedisUrls {
   readonly pid: number;
-  readonly truthUrl: string;
-  readonly stateUrl: string;
 }
 
 function notePath(home: string): string {
@@ -38,11 +36,8 @@ export function forgetPlatform(home: string): void {
 }
 
 /** Addresses from the environment, or of the platform that runs here. */
-export function findPlatform(config: Config): { truthUrl: string; stateUrl: string } {
-  if (config.REDIS_URL !== undefined) {
-    return { truthUrl: config.REDIS_URL, stateUrl: config.STATE_REDIS_URL ?? config.REDIS_URL };
-  }
-  const platform = runningPlatform(config.EYRIE_HOME);
-  if (platform === null) throw new EyrieError("PLATFORM_NOT_RUNNING");
-  return platform;
+export function findPlatform(config: Config): RedisUrls {
+  const urls = redisUrls(config) ?? runningPlatform(config.EYRIE_HOME);
+  if (urls === null) throw new EyrieError("PLATFORM_NOT_RUNNING");
+  return urls;
 }

@@ -7,7 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { physicalCores } from "#infra/process/cores.ts";
-import type { Config } from "#infra/config/config.ts";
+import type { Config, RedisUrls } from "#infra/config/config.ts";
 import { StopListener } from "#infra/control/control.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { LivePublisher } from "#infra/live/live.ts";
@@ -30,11 +30,6 @@ const announceMs = 1_000;
 /** Running turns may finish for this long after a close is asked for. */
 const drainMsMax = 10_000;
 
-export interface WorkerAddresses {
-  readonly truthUrl: string;
-  readonly stateUrl: string;
-}
-
 export interface RunningWorker {
   readonly id: string;
   readonly port: number;
@@ -45,7 +40,7 @@ export interface RunningWorker {
 
 export async function startWorker(
   config: Config,
-  addresses: WorkerAddresses,
+  addresses: RedisUrls,
   log: Log,
 ): Promise<RunningWorker> {
   const model = await openWorkerModel(config.EYRIE_MODEL);

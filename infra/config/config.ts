@@ -96,3 +96,22 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     reason: issue?.message ?? "invalid",
   });
 }
+
+export interface RedisUrls {
+  readonly truthUrl: string;
+  readonly stateUrl: string;
+}
+
+/** The addresses that were set, one server for both roles if only one was; null when none was. */
+export function redisUrls(config: Config): RedisUrls | null {
+  const { REDIS_URL: truthUrl, STATE_REDIS_URL: stateUrl } = config;
+  return truthUrl === undefined ? null : { truthUrl, stateUrl: stateUrl ?? truthUrl };
+}
+
+/** The same for a process that cannot do without; `eyrie start` sets both for its children. */
+export function requireRedisUrls(config: Config): RedisUrls {
+  const urls = redisUrls(config);
+  if (urls !== null) return urls;
+  const reason = "is not set; `eyrie start` sets it";
+  throw new EyrieError("CONFIG_INVALID", { key: "REDIS_URL", reason });
+}
