@@ -67,6 +67,12 @@ export async function duplicateRedis(client: Redis): Promise<Redis> {
   return copy;
 }
 
+/** The server's clock, ms: the only one that machines may compare times by. */
+export async function redisTimeMs(client: Redis): Promise<number> {
+  const [seconds, microseconds] = await client.time();
+  return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
+}
+
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -8,6 +8,7 @@
  */
 import { Queue, Worker } from "bullmq";
 import type { Redis } from "ioredis";
+import { redisTimeMs } from "#infra/redis/client.ts";
 import {
   bucketCount,
   bucketKeys,
@@ -51,8 +52,7 @@ export class WakeBell {
 
   /** Rings for every conversation of `model` that has had mail for longer than a sweep. */
   async sweep(model: string): Promise<number> {
-    const time = await this.#truth.time();
-    const before = Number(time[0]) * 1000 - sweepMs;
+    const before = (await redisTimeMs(this.#truth)) - sweepMs;
     const pipeline = this.#truth.pipeline();
     for (let bucket = 0; bucket < bucketCount; bucket++) {
       pipeline.zrangebyscore(bucketKeys(bucket).dirty, "-inf", before);

@@ -1,5 +1,6 @@
 /** Which workers live, by model: each says so every second and is forgotten three seconds later. */
 import type { Redis } from "ioredis";
+import { redisTimeMs } from "#infra/redis/client.ts";
 import { workersKey } from "#infra/redis/keys.ts";
 
 export interface WorkerInfo {
@@ -13,7 +14,8 @@ export interface WorkerInfo {
 const aliveMs = 3_000;
 
 export async function announceWorker(truth: Redis, info: WorkerInfo): Promise<void> {
-  await truth.zadd(workersKey(info.model), Date.now() + aliveMs, JSON.stringify(info));
+  const untilMs = (await redisTimeMs(truth)) + aliveMs;
+  await truth.zadd(workersKey(info.model), untilMs, JSON.stringify(info));
 }
 
 export async function withdrawWorker(truth: Redis, info: WorkerInfo): Promise<void> {
@@ -22,7 +24,8 @@ export async function withdrawWorker(truth: Redis, info: WorkerInfo): Promise<vo
 
 export async function liveWorkers(truth: Redis, model: string): Promise<WorkerInfo[]> {
   const key = workersKey(model);
-  await truth.zremrangebyscore(key, "-inf", Date.now() - 60_000);
-  const members = await truth.zrangebyscore(key, Date.now(), "+inf");
+  const nowMs = await redisTimeMs(truth);
+  await truth.zremrangebyscore(key, "-inf", nowMs);
+  const members = await truth.zrangebyscore(key, nowMs, "+inf");
   return members.map((member) => JSON.parse(member) as WorkerInfo);
 }
