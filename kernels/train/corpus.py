@@ -1,15 +1,16 @@
-"""The hand-written dialogues: reads `data/<lang>.txt` and expands its question patterns.
+"""The hand-written dialogues: reads `<lang>.txt` and expands its question patterns.
 
 A file holds `[intent]` blocks; inside one, lines that start with `> ` are answers and every other
 line is a question pattern. `(a|b|)` is a choice, `{list}` a choice from the line
 `@list = a|b`, and `{name}`, `{number}`, `{word}`, `{gibberish}` are filled by `data.py`.
-A malformed file raises ValueError with its line number.
+A malformed file is a `Failure` with its line number, a missing one a `Misuse`.
 """
 
-import itertools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from failures import Failure, Misuse
 
 CHOICE = re.compile(r"\(([^()]*)\)")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -31,43 +32,87 @@ class Language:
     intents: dict
 
 
+def read_languages(folder, codes):
+    """The named languages, by code, and nothing else that the folder may hold."""
+    folder = Path(folder)
+    languages = []
+    for code in sorted(set(codes)):
+        path = folder / f"{code}.txt"
+        if not path.is_file():
+            there = ", ".join(sorted(p.stem for p in folder.glob("*.txt"))) or "none"
+            raise Misuse(f"no dialogues for language {code}: write {path} (there are: {there})")
+        languages.append(read_language(path))
+    colours = {len(la.lists["user_colour"]) for la in languages if "user_colour" in la.lists}
+    if len(colours) > 1:
+        raise Failure(f"{folder}: @user_colour must list the same colours in every language")
+    return languages
+
+
 def read_language(path):
     """One data file as a Language."""
     language = Language(Path(path).stem, {}, {})
     intent = None
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    places = []
+    for number, line in enumerate(read_lines(path), 1):
+        place = f"{path}:{number}"
         line = line.strip()
         if not line or line.startswith("#"):
             continue
         if line.startswith("@"):
-            name, values = line[1:].split("=", 1)
+            name, equals, values = line[1:].partition("=")
+            if not equals or not re.fullmatch(r"\w+", name.strip()):
+                raise Failure(f"{place}: a list is written @name = one|two")
             language.lists[name.strip()] = [value.strip() for value in values.split("|")]
         elif line.startswith("["):
+            if not line.endswith("]") or len(line) < 3:
+                raise Failure(f"{place}: an intent is written [name]")
             intent = language.intents.setdefault(line[1:-1], Intent(line[1:-1]))
         elif intent is None:
-            raise ValueError(f"{path}:{number}: text before the first [intent]")
+            raise Failure(f"{place}: text before the first [intent]")
         elif line.startswith("> "):
             intent.answers.append(line[2:])
+            places.append((place, line[2:], True))
         else:
             intent.patterns.append(line)
-    for intent in language.intents.values():
-        if not intent.answers or not intent.patterns:
-            raise ValueError(f"{path}: [{intent.name}] needs answers and questions")
+            check_choices(place, line)
+            places.append((place, line, False))
+    check_placeholders(places, language)
+    check_intents(path, language)
     return language
 
 
-def read_languages(folder):
-    return [read_language(path) for path in sorted(Path(folder).glob("*.txt"))]
+def read_lines(path):
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise Failure(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_held_out(path):
-    """Pairs (intent, question) of a held-out file."""
-    pairs = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            intent, question = line.split(": ", 1)
-            pairs.append((intent, question))
-    return pairs
+def check_choices(place, pattern):
+    """A bracket outside every choice, or one inside another, is nearly always a slip."""
+    if re.search(r"[(|)]", CHOICE.sub("", pattern)):
+        raise Failure(f"{place}: choices are written (one|two) and do not nest: {pattern}")
+
+
+def check_placeholders(places, language):
+    """An answer can name what was told; its question also every list of the file."""
+    for place, line, is_answer in places:
+        for name in PLACEHOLDER.findall(line):
+            if is_answer and name not in DYNAMIC:
+                raise Failure(f"{place}: an answer may name {', '.join(DYNAMIC)}, not {{{name}}}")
+            if name not in language.lists and (name not in DYNAMIC or name == "user_colour"):
+                raise Failure(f"{place}: unknown {{{name}}}; add a line @{name} = … or correct it")
+
+
+def check_intents(path, language):
+    if not language.intents:
+        raise Failure(f"{path}: holds no [intent]")
+    for intent in language.intents.values():
+        if not intent.answers or not intent.patterns:
+            missing = "a question" if intent.answers else "an answer (> …)"
+            raise Failure(f"{path}: [{intent.name}] needs {missing}")
 
 
 def tidy(text):
@@ -97,19 +142,12 @@ def fill_list(match, language, rng):
     return match.group(0) if name in DYNAMIC else rng.choice(language.lists[name])
 
 
-def expand(pattern, language):
-    """Every expansion of a pattern; dynamic placeholders stay."""
-    parts = []
-    for index, part in enumerate(CHOICE.split(pattern)):
-        parts.append(part.split("|") if index % 2 else [part])
-    for choice in itertools.product(*parts):
-        yield from expand_lists("".join(choice), language)
-
-
-def expand_lists(text, language):
-    for match in PLACEHOLDER.finditer(text):
-        if match.group(1) not in DYNAMIC:
-            for value in language.lists[match.group(1)]:
-                yield from expand_lists(text.replace(match.group(0), value, 1), language)
-            return
-    yield tidy(text)
+def lines(languages):
+    """What a vocabulary is learnt from: answers, lists, and patterns with all their choices."""
+    for language in languages:
+        for intent in language.intents.values():
+            yield from intent.answers
+            for pattern in intent.patterns:
+                yield from sorted({choose(pattern, place) for place in range(4)})
+        for values in language.lists.values():
+            yield from values

@@ -7,8 +7,9 @@ KEYS = "asdfghjklqwertyuiopzxcvbnm"
 
 def name(language, rng):
     """Now and then a real name; else syllables, the language's own where it lists any."""
-    if rng.random() < 0.15:
-        return rng.choice(language.lists["given_name"])
+    given = language.lists.get("given_name")
+    if given and rng.random() < 0.15:
+        return rng.choice(given)
     syllables = language.lists.get("syllable")
     if syllables and rng.random() < 0.7:
         return "".join(rng.choice(syllables) for _ in range(rng.randint(2, 4)))

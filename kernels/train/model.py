@@ -2,8 +2,10 @@
 
 Weights keep BlinkDL's names and shapes (`kernels/model/config.ts`), without the `[1,1,D]` padding.
 Equations: BlinkDL/RWKV-LM, RWKV-v5/src/model.py; time_faaaa is used raw, w = exp(-exp(time_decay)),
-GroupNorm is GN(o) with eps 64e-5, LayerNorm eps 1e-5. `python3 kernels/train/model.py` checks that
-both forms agree, with decays at the clamp among them.
+GroupNorm is GN(o) with eps 64e-5, LayerNorm eps 1e-5. Beside them a dictionary of weights may hold
+a fine-tune's tensors, which both forms apply: `….lora_A` [r, in] and `….lora_B` [out, r] of a matrix,
+and `blocks.N.att.time_state` [H, v, k], the wkv state before the first token.
+`python3 kernels/train/model.py` runs `check.py`: both forms agree, decays at the clamp among them.
 """
 
 import math
@@ -63,27 +65,31 @@ def initial_weights(shape, seed):
 class Rwkv5:
     """Functions over a dictionary of weights; `matmul_dtype` is used for products in training."""
 
-    def __init__(self, weights, shape, matmul_dtype=torch.float32):
+    def __init__(self, weights, shape, matmul_dtype=torch.float32, *, lora_scale=0.0):
         self.w = weights
         self.layers = shape["layers"]
         self.width = shape["width"]
         self.head_size = shape["headSize"]
         self.heads = self.width // self.head_size
+        self.group_norm_eps = shape.get("groupNormEps", GROUP_NORM_EPS)
         self.dtype = matmul_dtype
+        self.lora_scale = lora_scale
 
-    def forward(self, tokens):
-        """Logits [B, T, V] of rows [B, T] that start from the zero state; T a multiple of 16."""
+    def forward(self, tokens, state=None):
+        """Logits [B, T, V] of rows [B, T]; T a multiple of 16. `state`: see `initial_state`."""
         x = self.embed(tokens)
+        state = state or self.initial_state(len(tokens))
         for layer in range(self.layers):
             b = f"blocks.{layer}."
+            att_shift, wkv, ffn_shift = state[layer]
             a = self.norm(x, f"{b}ln1")
-            x = x + self.time_mix(a, shifted(a), b)
+            x = x + self.time_mix(a, shifted(a, att_shift), wkv, b)
             c = self.norm(x, f"{b}ln2")
-            x = x + self.channel_mix(c, shifted(c), b)
+            x = x + self.channel_mix(c, shifted(c, ffn_shift), b)
         return self.linear(self.norm(x, "ln_out"), "head.weight")
 
     def step(self, tokens, state):
-        """Logits [B, V] after one token per row; `state` (see `zero_state`) is replaced."""
+        """Logits [B, V] after one token per row; `state` is replaced."""
         x = self.embed(tokens)
         for layer in range(self.layers):
             b = f"blocks.{layer}."
@@ -100,10 +106,14 @@ class Rwkv5:
             state[layer] = (a, outer + decay * wkv, c)
         return self.linear(self.norm(x, "ln_out"), "head.weight")
 
-    def zero_state(self, batch):
-        shift = torch.zeros(batch, self.width)
-        wkv = torch.zeros(batch, self.heads, self.head_size, self.head_size)
-        return [(shift, wkv, shift) for _ in range(self.layers)]
+    def initial_state(self, batch):
+        """Per layer (att_shift [B, D], wkv [B, H, k, v], ffn_shift [B, D]): zero, or as tuned."""
+        emb = self.w["emb.weight"]
+        shift = torch.zeros(batch, self.width, device=emb.device)
+        zero = torch.zeros(self.heads, self.head_size, self.head_size, device=emb.device)
+        tuned = [self.w.get(f"blocks.{layer}.att.time_state") for layer in range(self.layers)]
+        wkv = [zero if t is None else t.transpose(-1, -2) for t in tuned]
+        return [(shift, w.expand(batch, -1, -1, -1), shift) for w in wkv]
 
     def embed(self, tokens):
         return self.norm(F.embedding(tokens, self.w["emb.weight"]), "blocks.0.ln0")
@@ -114,7 +124,13 @@ class Rwkv5:
         )
 
     def linear(self, x, name):
-        return F.linear(x.to(self.dtype), self.w[name].to(self.dtype)).float()
+        x = x.to(self.dtype)
+        y = F.linear(x, self.w[name].to(self.dtype)).float()
+        a, b = (self.w.get(name.replace(".weight", part)) for part in (".lora_A", ".lora_B"))
+        if a is None:
+            return y
+        low = F.linear(F.linear(x, a.to(self.dtype)), b.to(self.dtype))
+        return y + self.lora_scale * low.float()
 
     def projections(self, a, previous, b):
         change = a - previous
@@ -124,16 +140,17 @@ class Rwkv5:
         r, k, v = (self.linear(mixed[m], f"{b}att.{names[m]}.weight").reshape(split) for m in "rkv")
         return r, k, v, F.silu(self.linear(mixed["g"], f"{b}att.gate.weight"))
 
-    def time_mix(self, a, previous, b):
+    def time_mix(self, a, previous, wkv, b):
         r, k, v, g = self.projections(a, previous, b)
-        o = wkv5_chunked(
-            r, k, v, self.w[f"{b}att.time_decay"], self.w[f"{b}att.time_faaaa"], self.dtype
-        )
+        constants = self.w[f"{b}att.time_decay"], self.w[f"{b}att.time_faaaa"]
+        o = wkv5_chunked((r, k, v), constants, wkv, self.dtype)
         return self.gated_output(o, g, b)
 
     def gated_output(self, o, g, b):
         weight, bias = self.w[f"{b}att.ln_x.weight"], self.w[f"{b}att.ln_x.bias"]
-        flat = F.group_norm(o.reshape(-1, self.width), self.heads, weight, bias, GROUP_NORM_EPS)
+        flat = F.group_norm(
+            o.reshape(-1, self.width), self.heads, weight, bias, self.group_norm_eps
+        )
         return self.linear(flat.reshape(g.shape) * g, f"{b}att.output.weight")
 
     def channel_mix(self, c, previous, b):
@@ -146,22 +163,24 @@ class Rwkv5:
         )
 
 
-def shifted(a):
-    """The previous token's row; zero before the first."""
-    return F.pad(a, (0, 0, 1, -1))
+def shifted(a, first):
+    """The previous token's row; `first` before the first."""
+    return torch.cat([first.unsqueeze(1), a[:, :-1]], 1)
 
 
-def wkv5_chunked(r, k, v, time_decay, bonus, dtype):
-    """WKV5 over [B, T, H, N] in chunks of 16 tokens.
+def wkv5_chunked(rkv, constants, state, dtype):
+    """WKV5 over r, k, v [B, T, H, N] in chunks of 16 tokens, from `state` [B, H, N, N].
 
-    y_t = r_t (S_t + u k_t v_t), S_t+1 = w S_t + k_t v_t. Inside a chunk the powers of w are split
-    around its middle, so that both factors stay representable.
+    y_t = r_t (S_t + u k_t v_t), S_t+1 = w S_t + k_t v_t, w and u from `constants` (time_decay and
+    time_faaaa). Inside a chunk the powers of w are split around its middle, so that both factors
+    stay representable.
     """
-    B, T, H, N = r.shape
+    B, T, H, N = rkv[0].shape
     C = CHUNK
-    r, k, v = (m.reshape(B, T // C, C, H, N).permute(0, 3, 1, 2, 4) for m in (r, k, v))
+    time_decay, bonus = constants
+    r, k, v = (m.reshape(B, T // C, C, H, N).permute(0, 3, 1, 2, 4) for m in rkv)
     log_decay = -torch.exp(time_decay.clamp(max=TIME_DECAY_MAX)).reshape(1, H, 1, 1, N)
-    i = torch.arange(C, dtype=torch.float32).reshape(C, 1)
+    i = torch.arange(C, dtype=torch.float32, device=r.device).reshape(C, 1)
     rows = r * torch.exp(log_decay * (i - C // 2))
     columns = k * torch.exp(log_decay * (C // 2 - 1 - i))
     scores = (rows.to(dtype) @ columns.to(dtype).transpose(-1, -2)).float().tril(-1)
@@ -171,7 +190,6 @@ def wkv5_chunked(r, k, v, time_decay, bonus, dtype):
         (k * torch.exp(log_decay * (C - 1 - i))).to(dtype).transpose(-1, -2) @ v.to(dtype)
     ).float()
     chunk_decay = torch.exp(log_decay * C).reshape(1, H, N, 1)
-    state = torch.zeros(B, H, N, N)
     states = []
     for chunk in arriving.unbind(2):  # indexing here would make its gradient fill whole tensors
         states.append(state)
@@ -180,26 +198,7 @@ def wkv5_chunked(r, k, v, time_decay, bonus, dtype):
     return (y + past.float()).permute(0, 2, 3, 1, 4).reshape(B, T, H, N)
 
 
-def largest_difference(shape, seed=1):
-    """max |chunked - step| of fp32 logits, some decays at the clamp, and the logits' scale."""
-    weights = initial_weights(shape, seed)
-    for name, tensor in weights.items():
-        if name.endswith(("output.weight", "ffn.receptance.weight", "ffn.value.weight")):
-            tensor.normal_(std=1 / math.sqrt(tensor.shape[1]))
-        if name.endswith("time_decay"):
-            tensor[0] = TIME_DECAY_MAX
-    model = Rwkv5(weights, shape)
-    tokens = torch.randint(1, shape["vocabSize"], (2, 4 * CHUNK))
-    with torch.no_grad():
-        chunked = model.forward(tokens)
-        state = model.zero_state(2)
-        steps = torch.stack([model.step(tokens[:, t], state) for t in range(tokens.shape[1])], 1)
-    return (chunked - steps).abs().max().item(), steps.abs().max().item()
-
-
 if __name__ == "__main__":
-    difference, scale = largest_difference(
-        {"layers": 3, "width": 128, "headSize": 32, "ffnWidth": 448, "vocabSize": 300}
-    )
-    print(f"chunked against step: max difference {difference:.2e} at logits of scale {scale:.2f}")
-    raise SystemExit(0 if difference < 1e-4 * scale else 1)
+    import check
+
+    raise SystemExit(check.main())

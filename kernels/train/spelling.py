@@ -10,9 +10,10 @@ import unicodedata
 import corpus
 
 GUARDS = {name: chr(0xE000 + index) for index, name in enumerate(corpus.DYNAMIC)}
-SPACELESS = {"ja"}
-ACCENTED = {"de"}
+# Latin letters with marks, often typed without them
+ACCENTED = set("de es et eu fr ht it pt qu tr vi".split())
 GERMAN = (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss"))
+UNDECOMPOSED = str.maketrans({"ß": "ss", "ı": "i", "đ": "d", "Đ": "D"})
 
 
 def vary(text, language, rng):
@@ -21,28 +22,35 @@ def vary(text, language, rng):
         text = text.replace("{" + name + "}", guard)
     if text[:1] in "/.?!…" or rng.random() < 0.15:
         return text
-    text = text.rstrip("？?！!。.")
+    text = text.rstrip("？?！!。.؟।။")
     if rng.random() < 0.10:
         text = drop_word(text, language, rng)
     text = add_filler(text, language, rng)
     if language.code in ACCENTED and rng.random() < 0.15:
-        text = without_accents(text, rng)
+        text = without_accents(text, language, rng)
     if rng.random() < 0.12:
         text = typing_error(text, rng)
-    return recase(text, rng) + rng.choice(language.lists["ending"])
+    return recase(text, rng) + rng.choice(language.lists.get("ending", [""]))
 
 
 def add_filler(text, language, rng):
-    gap = "" if language.code in SPACELESS else " "
+    gap = "" if is_spaceless(language) else " "
     chance = rng.random()
-    if chance < 0.12:
+    if chance < 0.12 and "opener" in language.lists:
         return rng.choice(language.lists["opener"]) + gap + text
-    return text + gap + rng.choice(language.lists["closer"]) if chance < 0.22 else text
+    if 0.12 <= chance < 0.22 and "closer" in language.lists:
+        return text + gap + rng.choice(language.lists["closer"])
+    return text
+
+
+def is_spaceless(language):
+    """Written without spaces between words, so that only `@droppable` says what a word is."""
+    return "droppable" in language.lists
 
 
 def drop_word(text, language, rng):
     """Loses one word; placeholders are never lost."""
-    if language.code in SPACELESS:
+    if is_spaceless(language):
         words = [w for w in language.lists["droppable"] if w in text and len(text) > len(w) + 4]
         return text.replace(rng.choice(words), "", 1) if words else text
     words = text.split(" ")
@@ -52,14 +60,14 @@ def drop_word(text, language, rng):
     return " ".join(words[:position] + words[position + 1 :])
 
 
-def without_accents(text, rng):
-    """As typed on a foreign keyboard: ae or a for ä."""
-    if rng.random() < 0.5:
+def without_accents(text, language, rng):
+    """As typed on a foreign keyboard: a for á; in German also ae for ä."""
+    if language.code == "de" and rng.random() < 0.5:
         for letter, plain in GERMAN:
             text = text.replace(letter, plain)
         return text
     kept = (c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
-    return "".join(kept).replace("ß", "ss")
+    return "".join(kept).translate(UNDECOMPOSED)
 
 
 def typing_error(text, rng):
@@ -69,7 +77,8 @@ def typing_error(text, rng):
         return text
     i = rng.choice(places)
     first, second = text[i], text[i + 1]
-    replaced = rng.choice("aeinrst") + second
+    nearby = "aeinrst" if first.isascii() else [text[place] for place in places]
+    replaced = rng.choice(nearby) + second
     middle = rng.choice([second + first, second, first * 2 + second, replaced])
     return text[:i] + middle + text[i + 2 :]
 

@@ -8,25 +8,71 @@ No substring crosses a word: phrases learnt whole would not help with unseen que
 
 import ast
 import re
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
-WORD = re.compile(r" ?[A-Za-zÀ-ÖØ-öø-ɏ]+|[ぁ-ゟ]+|[゠-ヿ]+|[一-鿿々]+")
+from failures import Failure, Misuse
+
+WORD = re.compile(
+    r" ?[A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ]+"
+    r"| ?[Ѐ-ӿ]+| ?[؀-ۿ]+"  # Cyrillic, Arabic
+    r"| ?[ऀ-ॿ]+| ?[஀-௿]+| ?[ఀ-౿]+"  # Devanagari, Tamil, Telugu
+    r"|[ก-๎]+|[က-႟]+"  # Thai, Burmese: runs without spaces
+    r"|[ぁ-ゟ]+|[゠-ヿ]+|[一-鿿々]+"
+)
 SUPPORT_MIN = 3
 SUBSTRING_CHARACTERS_MAX = 12
 # The frame of every turn; a reader of the file may rely on them being there.
 FRAME = ["\n\n", "User:", "Assistant:"]
-ALPHABET = "äöüÄÖÜßéèêàâçñíóúáôîœøåæ„“”’–…「」、。！？・ー〜×÷：" + "".join(map(chr, range(0x3041, 0x30FD)))
+PUNCTUATION = "„“”’–…「」、。！？・ー〜×÷："
+WESTERN = "äöüÄÖÜßéèêàâçñíóúáôîœøåæ"
+KANA = "".join(map(chr, range(0x3041, 0x30FD)))
 
 
-def learn(lines, size):
+def block(first, last):
+    """The characters that Unicode has assigned between two code points."""
+    return "".join(
+        chr(c) for c in range(first, last + 1) if unicodedata.category(chr(c)) not in ("Cn", "Cf")
+    )
+
+
+def both_cases(letters):
+    return letters + letters.upper()
+
+
+# What a speaker may type although no dialogue holds it; ideographs come from the dialogues alone.
+SCRIPTS = {
+    "ar": block(0x0621, 0x0652) + block(0x0660, 0x0669) + "،؛؟",
+    "es": "¿¡",
+    "et": both_cases("õšž"),
+    "hi": block(0x0900, 0x097F),
+    "it": both_cases("ìòù"),
+    "my": block(0x1000, 0x104F),
+    "pt": both_cases("ãõ"),
+    "ru": block(0x0410, 0x044F) + "ёЁ«»",
+    "ta": block(0x0B80, 0x0BFF),
+    "te": block(0x0C00, 0x0C7F),
+    "th": block(0x0E01, 0x0E5B),
+    "tr": "ğĞışŞİ",
+    "vi": both_cases("ăđĩũơưãõýìòù" + "".join(chr(c) for c in range(0x1EA1, 0x1EFA, 2))),
+    "zh": "，；（）《》",
+}
+
+
+def learn(lines, size, languages):
     """Entries (bytes) in id order from 1, for at most `size` ids including the reserved 0."""
+    alphabet = PUNCTUATION + WESTERN + KANA + "".join(SCRIPTS.get(code, "") for code in languages)
     support = Counter()
     for line in lines:
         support.update(substrings(line))
     entries = {text.encode() for text in FRAME}
-    entries |= {character.encode() for character in ALPHABET if ord(character) > 127}
+    entries |= {character.encode() for character in alphabet if ord(character) > 127}
     entries |= {c.encode() for line in lines for c in line if ord(c) > 127}
+    if len(entries) > size - 257:
+        raise Misuse(
+            f"vocabularySize {size} is too small: {len(entries) + 257} ids hold the alphabets"
+        )
     frequent = {text: count for text, count in support.items() if count >= SUPPORT_MIN}
     by_gain = sorted(complete(frequent), key=lambda text: (-frequent[text] * (len(text) - 1), text))
     for text in by_gain:
@@ -57,7 +103,8 @@ def complete(frequent):
     return [text for text, count in frequent.items() if longer[text] < 0.85 * count]
 
 
-def write(path, entries):
+def as_text(entries):
+    """The vocabulary file: `id literal length` lines."""
     lines = []
     for identifier, entry in enumerate(entries, 1):
         try:
@@ -65,19 +112,36 @@ def write(path, entries):
         except UnicodeDecodeError:
             literal = repr(entry)
         lines.append(f"{identifier} {literal} {len(entry)}\n")
-    Path(path).write_text("".join(lines), encoding="utf-8")
+    return "".join(lines)
 
 
 def read(path):
-    entries = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        literal = line[line.index(" ") + 1 : line.rindex(" ")]
+    """The entries of a vocabulary file, in id order from 1."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise Failure(f"vocabulary {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Failure(f"vocabulary {path} is not UTF-8") from error
+    entries = [
+        parse(path, identifier, line) for identifier, line in enumerate(filter(None, lines), 1)
+    ]
+    if {bytes([byte]) for byte in range(256)} - set(entries):
+        raise Failure(f"vocabulary {path} lacks some of the 256 single bytes")
+    return entries
+
+
+def parse(path, identifier, line):
+    try:
+        number, rest = line.split(" ", 1)
+        literal, length = rest.rsplit(" ", 1)
         value = ast.literal_eval(literal)
         entry = value.encode() if isinstance(value, str) else value
-        if len(entry) != int(line[line.rindex(" ") + 1 :]):
-            raise ValueError(f"{path}: byte length does not match in {line!r}")
-        entries.append(entry)
-    return entries
+        if int(number) == identifier and int(length) == len(entry):
+            return entry
+    except (ValueError, SyntaxError, TypeError):
+        pass
+    raise Failure(f"vocabulary {path}: id {identifier} is not written as `id literal length`")
 
 
 class Tokenizer:
