@@ -23,7 +23,7 @@ class Base:
 
 
 def open_base(directory):
-    """The model ([1, 1, D] as [D]), or `Misuse` when there is none and `Failure` when it cannot be trained on."""
+    """The model, its [1, 1, D] as [D]; `Misuse` when there is none, `Failure` when it is broken."""
     directory = Path(directory)
     try:
         description = json.loads((directory / "model.json").read_text(encoding="utf-8"))
@@ -42,8 +42,8 @@ def open_base(directory):
     unused = shape["vocabSize"] - 1 - len(vocabulary.read(directory / words))
     if not 0 <= unused <= UNUSED_ROWS_MAX:
         raise Failure(
-            f"vocabulary {directory / words} is not this model's: {shape['vocabSize'] - unused} ids "
-            f"for {shape['vocabSize']} rows; put the model's own there"
+            f"vocabulary {directory / words} is not this model's: {shape['vocabSize'] - unused} "
+            f"ids for {shape['vocabSize']} rows; put the model's own there"
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Base(weights, shape, directory / words, digest)

@@ -1,8 +1,8 @@
 """Is the chunked form of `model.py` the one-token form? Logits and every gradient are compared.
 
-Each case has decays at the clamp and starts from a state that is not zero; the low-rank pairs of the
-chunked form are compared with matrices to which they were added. fp32, so that nothing but the order
-of summation differs. Exit code 1 when a difference exceeds what that order explains.
+Each case has decays at the clamp and starts from a state that is not zero; the low-rank pairs of
+the chunked form are compared with matrices to which they were added. fp32, so that nothing but the
+order of summation differs. Exit code 1 when a difference exceeds what that order explains.
 """
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import finetune
 from model import CHUNK, TIME_DECAY_MAX, Rwkv5, initial_weights
+from recipe import MATRICES
 
 CASES = [(8, "state"), (32, "tuned state"), (32, "lora"), (64, "state"), (64, "lora")]
 LORA_SCALE = 2.0
@@ -34,12 +35,21 @@ def lively_state(model, batch):
     ]
 
 
+def written_out(model, weights, batch):
+    """The state [H, k, v] that a file's time_state [H, v, k] stands for."""
+    start = []
+    for layer, (shift, _, _) in enumerate(model.initial_state(batch)):
+        wkv = torch.einsum("hvk->hkv", weights[f"blocks.{layer}.att.time_state"])
+        start.append((shift, wkv.expand(batch, -1, -1, -1), shift))
+    return start
+
+
 def compare(head_size, variant):
     """Largest difference of the logits, and of a gradient, each as a share of the largest value."""
     shape = {"layers": 2, "width": 64, "headSize": head_size, "ffnWidth": 96, "vocabSize": 70}
     weights = lively_weights(shape)
     if variant == "lora":
-        weights.update(finetune.lora_tensors(weights, finetune.MATRICES, rank=3))
+        weights.update(finetune.lora_tensors(weights, MATRICES, rank=3))
     if variant == "tuned state":
         weights.update(finetune.state_tensors(shape))
     for name, tensor in weights.items():
@@ -50,10 +60,13 @@ def compare(head_size, variant):
     stepped = Rwkv5(finetune.merged(weights, LORA_SCALE), shape)
     tokens = torch.randint(1, shape["vocabSize"], (2, 3 * CHUNK + 1))
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
-    state = None if variant == "tuned state" else lively_state(chunked, len(tokens))
+    if variant == "tuned state":
+        state, start = None, written_out(stepped, weights, len(tokens))
+    else:
+        state = start = lively_state(chunked, len(tokens))
 
     first = chunked.forward(inputs, state)
-    state = list(state or stepped.initial_state(len(tokens)))
+    state = list(start)
     second = torch.stack([stepped.step(column, state) for column in inputs.unbind(1)], 1)
     return share(first, second), gradient_share(weights, targets, first, second)
 

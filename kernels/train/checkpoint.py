@@ -1,8 +1,8 @@
 """Checkpoints: written whole or not at all, and read only by the run they belong to.
 
-A checkpoint is a safetensors file: no pickle is read. It carries the identity of its run (hashes of recipe, dialogues, base and vocabulary); a
-run of another identity refuses it and names what differs. How long to train and on what machine
-may change between the parts of a run.
+A checkpoint is a safetensors file: no pickle is read. It carries the identity of its run (hashes of
+recipe, dialogues, base and vocabulary); a run of another identity refuses it and names what
+differs. How long to train and on what machine may change between the parts of a run.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Chooses where a run computes: cpu or cuda, in bf16 where that is native, and in how many shards."""
+"""Chooses where a run computes: cpu or cuda, in bf16 where native, in how many shards."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""What a person can mend, told in one line; `train.py` prints it and exits without a stack trace."""
+"""What a person can mend, told in one line; `train.py` prints it without a stack trace."""
 
 
 class Failure(Exception):

@@ -2,15 +2,13 @@
 
 lora: `blocks.N.att.key.lora_A` [r, in] and `.lora_B` [out, r], W + alpha/r · B·A, and whole
 replacements of the `time` or `ln` parts (JL-er/RWKV-PEFT). The tensors hold no alpha; the file's
-metadata does. state: `blocks.N.att.time_state` [H, v, k] as in BlinkDL's .pth; an engine whose state
-is [H, k, v] transposes the last two.
+metadata does. state: `blocks.N.att.time_state` [H, v, k] as in BlinkDL's .pth; an engine whose
+state is [H, k, v] transposes the last two.
 """
 
 import math
 
 import torch
-
-from recipe import MATRICES
 
 
 def lora_tensors(base, targets, rank):
@@ -27,7 +25,7 @@ def lora_tensors(base, targets, rank):
 
 
 def whole_parts(base, parts):
-    """Copies of the tensors that are trained whole: `time` mixes, decays, bonuses; `ln` of blocks."""
+    """Copies of what is trained whole: `time` mixes, decays and bonuses; `ln` of the blocks."""
     marks = tuple(f".{part}_" if part == "time" else f".{part}" for part in parts)
     return {n: w.clone() for n, w in base.items() if any(mark in n for mark in marks)}
 

@@ -3,8 +3,8 @@
 Weights keep BlinkDL's names and shapes (`kernels/model/config.ts`), without the `[1,1,D]` padding.
 Equations: BlinkDL/RWKV-LM, RWKV-v5/src/model.py; time_faaaa is used raw, w = exp(-exp(time_decay)),
 GroupNorm is GN(o) with eps 64e-5, LayerNorm eps 1e-5. Beside them a dictionary of weights may hold
-a fine-tune's tensors, which both forms apply: `….lora_A` [r, in] and `….lora_B` [out, r] of a matrix,
-and `blocks.N.att.time_state` [H, v, k], the wkv state before the first token.
+a fine-tune's tensors, which both forms apply: `….lora_A` [r, in] and `….lora_B` [out, r] of a
+matrix, and `blocks.N.att.time_state` [H, v, k], the wkv state before the first token.
 `python3 kernels/train/model.py` runs `check.py`: both forms agree, decays at the clamp among them.
 """
 

@@ -12,7 +12,6 @@ from failures import Misuse
 
 HERE = Path(__file__).parent
 MODES = ("pretrain", "lora", "state")
-CHUNK = 16
 MATRICES = (
     "att.receptance att.key att.value att.gate att.output ffn.key ffn.receptance ffn.value".split()
 )
@@ -66,7 +65,7 @@ SETTINGS = {
     "vocabularySize": ("a whole number", whole, None),
     "rows": ("a whole number", whole, 12),
     "rowsGpu": ("a whole number", whole, 64),
-    "rowTokens": (f"a multiple of {CHUNK}", lambda v: whole(v) and v % CHUNK == 0, 128),
+    "rowTokens": ("a whole number", whole, 128),
     "learningRate": ("a number", number, 0.002),
     "weightDecay": ("a number", number, 0.0),
     "minutes": ("a number", number, None),

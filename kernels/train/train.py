@@ -1,7 +1,8 @@
 """Trains an RWKV-v5.2 chat model, or fine-tunes one for a community, and exports it.
 
   python3 kernels/train/train.py --recipe kernels/train/eaglet.json
-  python3 kernels/train/train.py --recipe ours.json --mode lora --base kernels/models/eaglet --out ours.safetensors
+  python3 kernels/train/train.py --recipe ours.json --mode lora \\
+      --base kernels/models/eaglet --out ours.safetensors
 
 The recipe says which languages, how long, how large; README.md beside this file explains it. A
 checkpoint is written every minute and at Ctrl-C; --resume goes on from it.
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 
 import recipe as recipes
-from failures import Failure, Misuse
+from failures import Failure
 
 HERE = Path(__file__).parent
 SHOW_SECONDS = 10

@@ -14,6 +14,7 @@ import results
 import vocabulary
 from disk import write_whole
 from failures import Failure, Misuse
+from model import CHUNK
 from run import Run
 
 HERE = Path(__file__).parent
@@ -62,6 +63,8 @@ def output(recipe, arguments):
 
 
 def open_subject(recipe, work, resumed):
+    if recipe["rowTokens"] % CHUNK:
+        raise Misuse(f"rowTokens must be a multiple of {CHUNK}, not {recipe['rowTokens']}")
     languages = corpus.read_languages(recipe["data"], recipe["languages"])
     base = bases.open_base(recipe["base"]) if recipe["base"] else None
     if base:
