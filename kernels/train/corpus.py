@@ -48,6 +48,23 @@ def read_languages(folder, codes):
     return languages
 
 
+def leave_out(languages, intents):
+    """Drops intents, and every answer that names one as a command: what does not exist yet must not
+    be promised. `language_command` is the intent of /language, since `languages` is another."""
+    commands = ["/" + name.removesuffix("_command") for name in intents]
+    for language in languages:
+        for name in intents:
+            language.intents.pop(name, None)
+        for intent in language.intents.values():
+            honest = [a for a in intent.answers if not any(c in a for c in commands)]
+            if not honest:
+                raise Failure(
+                    f"{language.code} [{intent.name}]: every answer names a command left out"
+                )
+            intent.answers = honest
+    return languages
+
+
 def read_language(path):
     """One data file as a Language."""
     language = Language(Path(path).stem, {}, {})

@@ -58,6 +58,7 @@ def is_shape(value):
 SETTINGS = {
     "name": ("a plain file name", file_name, REQUIRED),
     "languages": ("a list of codes such as en", codes, REQUIRED),
+    "without": ("a list of intents", lambda value: isinstance(value, list), []),
     "mode": ("pretrain, lora or state", lambda value: value in MODES, "pretrain"),
     "data": ("a folder, seen from the recipe's", text, None),
     "base": ("a model directory, seen from the recipe's", text, None),

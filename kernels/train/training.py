@@ -66,6 +66,7 @@ def open_subject(recipe, work, resumed):
     if recipe["rowTokens"] % CHUNK:
         raise Misuse(f"rowTokens must be a multiple of {CHUNK}, not {recipe['rowTokens']}")
     languages = corpus.read_languages(recipe["data"], recipe["languages"])
+    languages = corpus.leave_out(languages, recipe["without"])
     base = bases.open_base(recipe["base"]) if recipe["base"] else None
     if base:
         path = base.vocabulary
