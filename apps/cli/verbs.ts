@@ -59,6 +59,26 @@ export function describeVerbs(program: Command): Command {
     .option("--json", "print JSON")
     .action(async (dir, options) => (await import("./verbs/model.ts")).inspect(dir, options));
 
+  verb(model, "pull")
+    .description("download a model: a World model by its short name, or from a repository")
+    .argument(
+      "<model>",
+      "world-0.4b, world-1.5b, world-3b, eagle-7b, owner/repo or owner/repo/file",
+    )
+    .option("--out <dir>", "folder to put the files in; default: EYRIE_HOME/models/NAME")
+    .option("--revision <name>", "branch, tag or commit of the repository; default: main")
+    .option("--json", "print JSON")
+    .action(async (name, options) => (await import("./verbs/pull.ts")).pull(name, options));
+  verb(model, "list")
+    .description("the models of this machine, and what each needs to run")
+    .option("--json", "print JSON")
+    .action(async (options) => (await import("./verbs/models.ts")).list(options));
+  verb(model, "remove")
+    .description("delete a pulled or converted model")
+    .argument("<name>", "its exact name, as `model list` prints it")
+    .option("--json", "print JSON")
+    .action(async (name, options) => (await import("./verbs/models.ts")).remove(name, options));
+
   verb(program, "doctor")
     .description("what is missing on this machine and how to mend it")
     .option("--json", "print JSON")

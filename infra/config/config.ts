@@ -35,6 +35,13 @@ const redisUrl = optionalText.refine(
   "must begin with redis://, rediss:// or unix:, or be the path of a socket",
 );
 
+function address(fallback: string) {
+  return z.preprocess(
+    (value) => (value === "" ? undefined : value),
+    z.url({ protocol: /^https?$/ }).default(fallback),
+  );
+}
+
 export const configSchema = z.object({
   REDIS_URL: redisUrl.describe(
     "Redis for truth: mailboxes, token logs, ledger, queues. Empty: Eyrie runs its own.",
@@ -60,6 +67,12 @@ export const configSchema = z.object({
     .default(resolve(projectRoot, "kernels/models/eaglet"))
     .transform((path) => resolve(path))
     .describe("Model directory that the worker runs and the gateway asks for."),
+  HF_ENDPOINT: address("https://huggingface.co").describe(
+    "Hub that `eyrie model pull` takes models from; a mirror's address works too.",
+  ),
+  HF_TOKEN: optionalText
+    .refine((token) => token === undefined || /^[\x21-\x7e]+$/.test(token), "is no token")
+    .describe("Token for gated models; it is sent to HF_ENDPOINT and nowhere else."),
   EYRIE_BACKEND: choice(["onnx", "reference"], "onnx").describe(
     "Engine of the worker: `onnx` is fast, `reference` is plain TypeScript.",
   ),

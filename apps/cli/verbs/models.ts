@@ -1,0 +1,164 @@
+/** `eyrie model list` and `eyrie model remove`: the models of this machine and what each still needs. */
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline/promises";
+import { styleText } from "node:util";
+import { loadConfig } from "#infra/config/config.ts";
+import { EyrieError } from "#infra/errors/error.ts";
+import { isModelName, vocabularyAmong, weightsAmong } from "#infra/hub/selection.ts";
+import { modelNames, modelsDirectory, removeModel } from "#infra/hub/store.ts";
+import { loadTranslator } from "#infra/i18n/i18n.ts";
+import { ModelError } from "#kernels/errors.ts";
+import { openModel } from "#kernels/model/model.ts";
+import { bytes } from "../output.ts";
+
+export interface Folder {
+  readonly name: string;
+  readonly directory: string;
+  /** Ending of the weights file; `eyrie` for a model directory of ours, null without weights. */
+  readonly format: string | null;
+  readonly bytes: number;
+  /** Tokens of a model that runs; else the name of the vocabulary file, null without one. */
+  readonly vocabulary: number | string | null;
+  readonly status: "ready" | "needs convert" | "converted" | "incomplete" | "broken";
+  /** The command that comes next; null when there is none. */
+  readonly next: string | null;
+}
+
+/** Where `model convert` is told to put what it makes of a pulled folder. */
+const convertedSuffix = "-eyrie";
+
+export async function list(options: { readonly json?: true }): Promise<void> {
+  const directory = modelsDirectory(loadConfig(process.env).EYRIE_HOME);
+  const folders = [await describeFolder(shippedModel(), "eaglet")];
+  for (const name of modelNames(directory)) {
+    folders.push(await describeFolder(join(directory, name), name));
+  }
+  if (options.json === true) {
+    process.stdout.write(`${JSON.stringify(folders, null, 2)}\n`);
+    return;
+  }
+  const rows = folders.map((folder) => [
+    folder.name,
+    folder.format ?? "–",
+    bytes(folder.bytes),
+    folder.vocabulary === null ? "–" : folder.vocabulary.toLocaleString("en-US"),
+    folder.status,
+  ]);
+  process.stdout.write(columns([["name", "format", "size", "vocabulary", "status"], ...rows]));
+  for (const { status, next } of folders) {
+    if (next !== null && status !== "ready") process.stdout.write(`→ ${next}\n`);
+  }
+}
+
+export async function remove(name: string, options: { readonly json?: true }): Promise<void> {
+  const config = loadConfig(process.env);
+  if (!isModelName(name)) {
+    throw new EyrieError("USAGE", { reason: "give a model's name as in `model list`, not a path" });
+  }
+  const directory = modelsDirectory(config.EYRIE_HOME);
+  const path = join(directory, name);
+  const isShipped = name === "eaglet" && !existsSync(path);
+  if (isShipped || resolve(config.EYRIE_MODEL) === path) {
+    throw new EyrieError("MODEL_PROTECTED", { name });
+  }
+  const size = modelNames(directory).includes(name) ? sizeOf(path) : 0;
+  const translator = await loadTranslator();
+  const text = (key: string): string =>
+    translator.text(config.EYRIE_LOCALE, `terminal:pull.${key}`, { name, size: bytes(size) });
+  if (size > 0 && process.stdin.isTTY && process.stderr.isTTY) {
+    if (!(await confirmed(text("remove"), text("yes")))) return;
+  }
+  await removeModel(directory, name);
+  const said = options.json === true ? JSON.stringify({ name, bytes: size }) : text("removed");
+  process.stdout.write(`${said}\n`);
+}
+
+/** What a folder holds and what it needs; nothing of the weights but their header is read. */
+export async function describeFolder(directory: string, name: string): Promise<Folder> {
+  const files = readdirSync(directory);
+  const facts = { name, directory, bytes: sizeOf(directory) };
+  const weights = weightsAmong(files);
+  const vocabulary = vocabularyAmong(files);
+  if (files.some((file) => file.endsWith(".partial")) || weights === null) {
+    return { ...facts, format: null, vocabulary, status: "incomplete", next: null };
+  }
+  if (!files.includes("model.json")) {
+    const format = weights.split(".").at(-1) ?? null;
+    const converted = `${directory}${convertedSuffix}`;
+    if (existsSync(join(converted, "model.json"))) {
+      return { ...facts, format, vocabulary, status: "converted", next: null };
+    }
+    const next = convertCommand(directory, { weights, vocabulary, converted });
+    return { ...facts, format, vocabulary, status: "needs convert", next };
+  }
+  try {
+    const model = await openModel(directory);
+    model.close();
+    const size = model.vocabularyPath === null ? null : model.config.vocabSize;
+    const next = `EYRIE_MODEL=${quoted(directory)} npm start`;
+    return { ...facts, format: "eyrie", vocabulary: size, status: "ready", next };
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    return { ...facts, format: "eyrie", vocabulary, status: "broken", next: null };
+  }
+}
+
+function convertCommand(
+  directory: string,
+  files: {
+    readonly weights: string;
+    readonly vocabulary: string | null;
+    readonly converted: string;
+  },
+): string {
+  // A sharded model is named by its folder: no part of it is the model.
+  const sharded = /-\d{5}-of-\d{5}\.[a-z]+$/.test(files.weights);
+  const input = sharded ? directory : join(directory, files.weights);
+  return [
+    "npx eyrie model convert",
+    quoted(input),
+    "--out",
+    quoted(files.converted),
+    ...(files.vocabulary === null ? [] : ["--vocab", quoted(join(directory, files.vocabulary))]),
+  ].join(" ");
+}
+
+/** As a shell reads it back. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/** The model that a bare checkout runs. */
+function shippedModel(): string {
+  return loadConfig({}).EYRIE_MODEL;
+}
+
+function sizeOf(directory: string): number {
+  return readdirSync(directory, { recursive: true, encoding: "utf8" })
+    .map((file) => statSync(join(directory, file), { throwIfNoEntry: false }))
+    .reduce((sum, stat) => sum + (stat?.isFile() === true ? stat.size : 0), 0);
+}
+
+async function confirmed(question: string, yes: string): Promise<boolean> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = (await terminal.question(question)).trim().toLowerCase();
+    return answer === yes || answer === "y";
+  } finally {
+    terminal.close();
+  }
+}
+
+/** Left-aligned columns under a bold head. */
+function columns(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  return rows
+    .map((row, index) => {
+      const line = row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ");
+      return `${index === 0 ? styleText("bold", line) : line.trimEnd()}\n`;
+    })
+    .join("");
+}

@@ -1,0 +1,105 @@
+/**
+ * The folder of pulled models: what is in it, where it came from, and how it goes.
+ *
+ * One folder per model under `EYRIE_HOME/models`. Removing moves the folder out of sight first, so
+ * that a removal that is cut short leaves nothing that looks like a model.
+ */
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { z } from "zod";
+import { EyrieError } from "#infra/errors/error.ts";
+import { withLock } from "#infra/setup/lock.mjs";
+import { isModelName } from "./selection.ts";
+
+const fileSchema = z.object({
+  name: z.string(),
+  bytes: z.number(),
+  digest: z.string(),
+  algorithm: z.enum(["sha256", "git-sha1"]),
+  source: z.object({
+    endpoint: z.string(),
+    repo: z.string(),
+    path: z.string(),
+    revision: z.string(),
+  }),
+});
+const noteSchema = z.object({ format: z.literal(1), files: z.array(fileSchema) });
+
+export type PulledFile = z.infer<typeof fileSchema>;
+export type PullNote = z.infer<typeof noteSchema>;
+
+export function modelsDirectory(home: string): string {
+  return join(home, "models");
+}
+
+/** What pulls brought into a folder; null when none did. A damaged note counts as none. */
+export function readPullNote(directory: string): PullNote | null {
+  try {
+    return noteSchema.parse(JSON.parse(readFileSync(notePath(directory), "utf8")));
+  } catch {
+    return null;
+  }
+}
+
+export function writePullNote(directory: string, note: PullNote): void {
+  const path = notePath(directory);
+  writeFileSync(`${path}.new`, `${JSON.stringify(note, null, 2)}\n`);
+  renameSync(`${path}.new`, path);
+}
+
+/** Names of the folders here; hidden ones are locks and what is being removed. */
+export function modelNames(directory: string): readonly string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
+    .map(({ name }) => name)
+    .filter(isModelName)
+    .sort();
+}
+
+/**
+ * Runs `work` while no other process changes the folder. `onBusy` is called each time somebody else
+ * holds it, and may wait, or throw to give up.
+ */
+export async function withModelLock<T>(
+  directory: string,
+  work: () => Promise<T>,
+  onBusy: () => Promise<void>,
+): Promise<T> {
+  // Beside the folder, so that it outlives the folder's removal.
+  const path = join(dirname(directory), `.${basename(directory)}.lock`);
+  const busy = new Error("the lock is held");
+  for (;;) {
+    try {
+      return await withLock(path, work, {
+        onWait: () => {
+          throw busy;
+        },
+      });
+    } catch (error) {
+      if (error !== busy) throw error;
+      await onBusy();
+    }
+  }
+}
+
+/** Removes the folder of that exact name; the files behind a symbolic link stay. */
+export async function removeModel(directory: string, name: string): Promise<void> {
+  const names = modelNames(directory);
+  if (!names.includes(name)) {
+    throw new EyrieError("MODEL_UNKNOWN", { name, names: names.join(", ") || "—" });
+  }
+  const path = join(directory, name);
+  const remove = async (): Promise<void> => {
+    const aside = join(directory, `.removed-${name}-${process.pid}`);
+    renameSync(path, aside);
+    rmSync(aside, { recursive: true, force: true });
+  };
+  await withModelLock(path, remove, () => {
+    throw new EyrieError("MODEL_BUSY", { name });
+  });
+}
+
+function notePath(directory: string): string {
+  return join(directory, ".pull.json");
+}

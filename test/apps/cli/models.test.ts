@@ -1,0 +1,121 @@
+/** `eyrie model pull | list | remove`, as people type them, against a hub of our own. */
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { HubDouble } from "#test/doubles/hub/double.ts";
+import { errorLines, eyrie, type Outcome } from "./eyrie.ts";
+
+const root = resolve(import.meta.dirname, "../../..");
+const eaglet = join(root, "kernels/models/eaglet");
+const repo = "ada/eagle-small";
+const weights = randomBytes(300_000);
+let hub: HubDouble;
+let home: string;
+
+beforeEach(async () => {
+  hub = await HubDouble.start();
+  hub.put(repo, "eagle.pth", weights);
+  hub.put(repo, "rwkv_vocab_v20230424.txt", "1 'a' 1\n", "small");
+  home = mkdtempSync(join(tmpdir(), "eyrie-models-"));
+});
+
+afterEach(async () => {
+  await hub.close();
+  rmSync(home, { recursive: true, force: true });
+});
+
+function model(args: readonly string[], values: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+  const environment = { EYRIE_HOME: home, HF_ENDPOINT: hub.url, ...values };
+  return eyrie(["model", ...args], { environment });
+}
+
+function expectError(outcome: Outcome, code: string, exitCode: 1 | 2): void {
+  expect(errorLines(outcome)).toEqual([expect.stringMatching(new RegExp(`^${code}: .{20,}`))]);
+  expect(outcome.code).toBe(exitCode);
+}
+
+test("pulled, listed and removed", async () => {
+  const pulled = await model(["pull", repo]);
+  expect(pulled.code).toBe(0);
+  const directory = join(home, "models", "ada--eagle-small");
+  const convert = `npx eyrie model convert ${directory}/eagle.pth --out ${directory}-eyrie --vocab `;
+  expect(pulled.out).toContain(`${convert}${directory}/rwkv_vocab_v20230424.txt`);
+  expect(pulled.err).toContain("eagle.pth (1 of 2");
+
+  const listed = await model(["list"]);
+  expect(listed.out).toMatch(/^eaglet +eyrie .* ready$/m);
+  expect(listed.out).toMatch(/^ada--eagle-small +pth .* needs convert$/m);
+  const json = JSON.parse((await model(["list", "--json"])).out) as unknown[];
+  expect(json[1]).toMatchObject({ name: "ada--eagle-small", format: "pth", directory });
+
+  const removed = await model(["remove", "ada--eagle-small"]);
+  expect(removed.code).toBe(0);
+  expect((await model(["list"])).out).not.toContain("ada--eagle-small");
+});
+
+test("a model directory of ours runs as it is pulled", async () => {
+  for (const name of ["weights.safetensors", "model.json", "vocab.txt"]) {
+    hub.put("ada/guide", name, readFileSync(join(eaglet, name)));
+  }
+  const pulled = await model(["pull", "ada/guide", "--out", join(home, "guide"), "--json"]);
+  expect(JSON.parse(pulled.out)).toMatchObject({ name: "guide", status: "ready" });
+  expect((await model(["inspect", join(home, "guide")])).code).toBe(0);
+});
+
+test("Ctrl-C keeps what came, and the command it prints goes on from there", async () => {
+  hub.faults.slowBytes = 5_000;
+  const child = spawn(process.execPath, ["eyrie.mjs", "model", "pull", repo], {
+    cwd: root,
+    env: { PATH: process.env["PATH"], EYRIE_HOME: home, HF_ENDPOINT: hub.url },
+  });
+  let err = "";
+  child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
+  const part = join(home, "models", "ada--eagle-small", "eagle.pth.partial");
+  await expect.poll(() => sizeOf(part), { timeout: 10_000 }).toBeGreaterThan(20_000);
+  child.kill("SIGINT");
+  const code = await new Promise((done) => child.once("close", done));
+  expect(code).toBe(1);
+  expect(err).toMatch(new RegExp(`^PULL_STOPPED: .*npx eyrie model pull ${repo}$`, "m"));
+  expect((await model(["list"])).out).toMatch(/incomplete/);
+
+  hub.faults.slowBytes = 0;
+  expect((await model(["pull", repo])).code).toBe(0);
+  const ranges = hub.downloads().map(({ range }) => range);
+  expect(ranges[1]).toMatch(/^bytes=[1-9]\d+-$/);
+});
+
+describe("what is not done, and why", () => {
+  test("removing what is not there, what is shipped, what is in use, what is a path", async () => {
+    await model(["pull", repo]);
+    expectError(await model(["remove", "ada--eagle"]), "MODEL_UNKNOWN", 2);
+    expectError(await model(["remove", "eaglet"]), "MODEL_PROTECTED", 1);
+    const inUse = { EYRIE_MODEL: join(home, "models", "ada--eagle-small") };
+    expectError(await model(["remove", "ada--eagle-small"], inUse), "MODEL_PROTECTED", 1);
+    for (const path of ["../models", "models/ada--eagle-small", ".", home]) {
+      expectError(await model(["remove", path]), "USAGE", 2);
+    }
+    expect((await model(["list"])).out).toContain("ada--eagle-small");
+  });
+
+  test("errors in the operator's language, and no token in any of them", async () => {
+    hub.faults.gate = "hf_right";
+    const denied = await model(["pull", repo], { HF_TOKEN: "hf_wrong", EYRIE_LOCALE: "de" });
+    expectError(denied, "HUB_DENIED", 1);
+    expect(denied.err).toContain("Der Hub gibt");
+    expect(denied.err + denied.out).not.toContain("hf_wrong");
+    const setting = await model(["pull", repo], { HF_TOKEN: "two words" });
+    expectError(setting, "CONFIG_INVALID", 2);
+    expect(setting.err).not.toContain("two words");
+  });
+});
+
+function sizeOf(path: string): number {
+  try {
+    return readFileSync(path).length;
+  } catch {
+    return 0;
+  }
+}
