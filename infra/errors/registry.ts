@@ -47,6 +47,7 @@ export const errorRegistry = {
   PULL_CORRUPT: { audience: "operator", retryable: true },
   PULL_FILE_EXISTS: { audience: "operator", retryable: false },
   PULL_STOPPED: { audience: "operator", retryable: true },
+  FOLDER_UNWRITABLE: { audience: "operator", retryable: false },
   DISK_FULL: { audience: "operator", retryable: true },
   // Discord, operator side
   DISCORD_TOKEN_INVALID: { audience: "operator", retryable: false },

@@ -51,6 +51,7 @@ export interface Download {
 const redirectsMax = 8;
 /** A list of files; the largest repositories stay far below. */
 const listBytesMax = 16 * 1024 ** 2;
+const listMsMax = 30_000;
 
 const infoSchema = z.object({
   sha: z.string().regex(/^[0-9a-f]{40}$/),
@@ -95,7 +96,8 @@ export class Hub {
   /** The files of a repository with their sizes and digests, and the commit that `revision` means. */
   async list(repo: string, revision: string, signal: AbortSignal): Promise<Repository> {
     const url = `${this.endpoint}/api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`;
-    const { response } = await this.#request(url, { repo, what: repo, signal });
+    const inTime = AbortSignal.any([signal, AbortSignal.timeout(listMsMax)]);
+    const { response } = await this.#request(url, { repo, what: repo, signal: inTime });
     const info = infoSchema.safeParse(await readJson(response, url));
     if (!info.success) {
       const reason = "the list of files lacks sizes or digests";

@@ -16,10 +16,17 @@ import { knownModels } from "./known-models.ts";
 import { isSameFile, partialBytes } from "./partial.ts";
 import { withRetries } from "./retry.ts";
 import { checkRevision, isFileName, parseWanted, selectFiles, type Wanted } from "./selection.ts";
-import { type PulledFile, readPullNote, withModelLock, writePullNote } from "./store.ts";
+import {
+  asFolderError,
+  type PulledFile,
+  readPullNote,
+  withModelLock,
+  writePullNote,
+} from "./store.ts";
 import { transfer } from "./transfer.ts";
 
 const lockPollMs = 200;
+const silenceMsMax = 60_000;
 
 /** Told as it happens; for people's eyes only. */
 export interface PullWatcher {
@@ -39,6 +46,7 @@ export interface PullOptions {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly watcher: PullWatcher;
+  readonly silenceMsMax?: number;
 }
 
 export interface Pulled {
@@ -60,10 +68,16 @@ export async function pull(text: string, options: PullOptions): Promise<Pulled> 
     const unchanged = await withModelLock(directory, work, waitingOnce(options));
     return { name, directory, files: readPullNote(directory)?.files ?? [], unchanged };
   } catch (error) {
-    if (!(error instanceof Setback)) throw error;
-    const values = { url: options.hub.endpoint, reason: error.message };
-    throw new EyrieError("HUB_UNREACHABLE", values, { cause: error });
+    throw asEyrieError(error, options.hub.endpoint, directory);
   }
+}
+
+/** What the line and the disk say, in words for people; the rest as it is. */
+function asEyrieError(error: unknown, url: string, directory: string): unknown {
+  if (error instanceof Setback) {
+    return new EyrieError("HUB_UNREACHABLE", { url, reason: error.message }, { cause: error });
+  }
+  return asFolderError(error, directory);
 }
 
 function waitingOnce({ watcher, clock, signal }: PullOptions): () => Promise<void> {
@@ -130,6 +144,7 @@ async function pullAll(
     try {
       await transfer(hub, file, join(directory, name), {
         ...options,
+        silenceMsMax: options.silenceMsMax ?? silenceMsMax,
         onBytes: (received) => watcher.bytes(received),
         onRetry: (reason, waitMs) => watcher.retry(reason, waitMs),
       });

@@ -95,9 +95,21 @@ export async function removeModel(directory: string, name: string): Promise<void
     renameSync(path, aside);
     rmSync(aside, { recursive: true, force: true });
   };
-  await withModelLock(path, remove, () => {
+  const refuse = (): never => {
     throw new EyrieError("MODEL_BUSY", { name });
-  });
+  };
+  try {
+    await withModelLock(path, remove, refuse);
+  } catch (error) {
+    throw asFolderError(error, path);
+  }
+}
+
+/** A refusal of the operating system, named; anything else as it is. */
+export function asFolderError(error: unknown, path: string): unknown {
+  if (!(error instanceof Error) || !("syscall" in error) || !("code" in error)) return error;
+  const reason = String(error.code);
+  return new EyrieError("FOLDER_UNWRITABLE", { path, reason }, { cause: error });
 }
 
 function notePath(directory: string): string {

@@ -22,12 +22,11 @@ export interface TransferOptions {
   readonly revision: string;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** A connection that brings nothing for as long is given up. */
+  readonly silenceMsMax: number;
   readonly onBytes: (received: number) => void;
   readonly onRetry: (reason: string, waitMs: number) => void;
 }
-
-/** A connection that is silent for as long is dead. */
-const silenceMsMax = 60_000;
 
 export async function transfer(
   hub: Hub,
@@ -59,7 +58,8 @@ async function attempt(
   options: TransferOptions,
 ): Promise<void> {
   const silence = new AbortController();
-  const timer = setTimeout(() => silence.abort(), silenceMsMax);
+  const dead = new Error("the connection fell silent");
+  const timer = setTimeout(() => silence.abort(dead), options.silenceMsMax);
   const signal = AbortSignal.any([options.signal, silence.signal]);
   try {
     const download = await hub.download(file, {
@@ -69,14 +69,10 @@ async function attempt(
       signal,
     });
     await accept(download, file, partial);
-    try {
-      for await (const chunk of download.response.body ?? []) {
-        timer.refresh();
-        await partial.append(chunk);
-        options.onBytes(partial.received);
-      }
-    } catch (error) {
-      throw asSetback(error);
+    for await (const chunk of chunksOf(download.response)) {
+      timer.refresh();
+      await partial.append(chunk);
+      options.onBytes(partial.received);
     }
     if (partial.received < file.bytes) throw new Setback("the connection was cut");
   } finally {
@@ -136,11 +132,11 @@ function strongValidator(response: Response, origin: string): Validator | null {
   return etag === null || etag.startsWith("W/") ? null : { etag, origin };
 }
 
-function asSetback(error: unknown): unknown {
-  if (error instanceof EyrieError) return error;
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  // The disk's errors are not the line's: trying again would not help.
-  const ofDisk = ["ENOSPC", "EDQUOT", "EIO", "EFBIG", "EROFS"];
-  if (typeof code === "string" && ofDisk.includes(code)) return error;
-  return new Setback(networkReason(error), { cause: error });
+/** Its breaking off is a setback; what the reader of the chunks throws is not. */
+async function* chunksOf(response: Response): AsyncGenerator<Uint8Array> {
+  try {
+    yield* response.body ?? [];
+  } catch (cause) {
+    throw new Setback(networkReason(cause), { cause });
+  }
 }

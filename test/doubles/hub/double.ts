@@ -23,6 +23,8 @@ export interface SeenRequest {
 export interface Faults {
   /** One number per answer with bytes of a file: the socket is destroyed after so many of them. */
   cutAfter: number[];
+  /** One number per answer with bytes of a file: nothing comes after so many, and no end. */
+  silentAfter: number[];
   /** Answers in place of what was asked for, each to one request. */
   refusals: { status: number; headers?: Record<string, string> }[];
   /** Added to the length that the next answers promise. */
@@ -33,6 +35,8 @@ export interface Faults {
   wrongBytes: boolean;
   /** Answer a range with the whole file. */
   noRanges: boolean;
+  /** Name no version of a file, as some mirrors do. */
+  noEtag: boolean;
   /** Continue whatever `If-Range` says. */
   ignoresIfRange: boolean;
   /** A login page instead of anything that was asked for. */
@@ -55,11 +59,13 @@ interface Stored {
 export class HubDouble {
   readonly faults: Faults = {
     cutAfter: [],
+    silentAfter: [],
     refusals: [],
     lengthLie: 0,
     extraBytes: null,
     wrongBytes: false,
     noRanges: false,
+    noEtag: false,
     ignoresIfRange: false,
     html: false,
     redirectLoop: false,
@@ -222,7 +228,7 @@ export class HubDouble {
     const range = `bytes ${from ?? 0}-${content.length - 1}/${content.length}`;
     response.writeHead(from === null ? 200 : 206, {
       "content-type": "application/octet-stream",
-      etag,
+      ...(faults.noEtag ? {} : { etag }),
       ...(from === null ? {} : { "content-range": range }),
       ...(faults.extraBytes === null
         ? { "content-length": String(body.length + faults.lengthLie) }
@@ -240,13 +246,15 @@ export class HubDouble {
   }
 
   async #write(response: ServerResponse, body: Buffer): Promise<void> {
-    const cut = this.faults.cutAfter.shift();
-    const bytes = cut === undefined ? body : body.subarray(0, cut);
+    const silent = this.faults.silentAfter.shift();
+    const cut = silent === undefined ? this.faults.cutAfter.shift() : undefined;
+    const bytes = body.subarray(0, silent ?? cut);
     const step = this.faults.slowBytes || Math.max(1, bytes.length);
     for (let at = 0; at < bytes.length && !response.destroyed; at += step) {
       await new Promise((done) => response.write(bytes.subarray(at, at + step), done));
       if (this.faults.slowBytes > 0) await sleep(5);
     }
+    if (silent !== undefined) return;
     if (cut === undefined) {
       response.end();
       return;

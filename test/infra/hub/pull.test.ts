@@ -98,6 +98,21 @@ describe("a line that breaks", () => {
     expect(Number(/bytes=(\d+)-/.exec(second?.range ?? "")?.[1])).toBeGreaterThan(200_000);
   });
 
+  test("that falls silent is given up and taken up again", async () => {
+    bench.hub.faults.silentAfter = [50_000];
+    await bench.pull(repo, { silenceMsMax: 100 });
+    expectWhole();
+    expect(bench.told).toContain("retry: the connection fell silent");
+    expect(bench.hub.downloads()[1]?.range).toBe("bytes=50000-");
+  });
+
+  test("that is slow but not silent is left to it", async () => {
+    bench.hub.faults.slowBytes = 2_000;
+    await bench.pull(repo, { silenceMsMax: 1_000 });
+    expectWhole();
+    expect(bench.waits).toEqual([]);
+  });
+
   test("begins anew when the server cannot continue, and stops when that leads nowhere", async () => {
     bench.hub.faults.noRanges = true;
     bench.hub.faults.cutAfter = [50_000, 100_000];
@@ -109,13 +124,17 @@ describe("a line that breaks", () => {
     expect(bench.hub.faults.cutAfter.length).toBeGreaterThan(40);
   });
 
-  test("a file that changed meanwhile is taken anew", async () => {
-    const changed = randomBytes(weights.length);
-    await stopEarly();
-    bench.hub.put(repo, "eagle.pth", changed);
-    await bench.pull(repo);
-    expect(bench.read(folder, "eagle.pth").equals(changed)).toBe(true);
-  });
+  test.each([false, true])(
+    "a file that changed meanwhile is taken anew (no etag: %s)",
+    async (none) => {
+      const changed = randomBytes(weights.length);
+      bench.hub.faults.noEtag = none;
+      await stopEarly();
+      bench.hub.put(repo, "eagle.pth", changed);
+      await bench.pull(repo);
+      expect(bench.read(folder, "eagle.pth").equals(changed)).toBe(true);
+    },
+  );
 
   test.each([false, true])(
     "the same file under another etag (If-Range ignored: %s)",
@@ -287,6 +306,15 @@ test("a file of somebody else is never overwritten; the same file is taken as it
   await bench.pull(repo);
   expectWhole();
   expect(bench.hub.downloads()).toHaveLength(1);
+});
+
+test("a folder that cannot be made or written", async () => {
+  writeFileSync(join(bench.models, "file"), "");
+  const directory = join(bench.models, "file", "below");
+  const error = await bench.refusal(repo, { directory });
+  expect(error.code).toBe("FOLDER_UNWRITABLE");
+  expect(error.values).toEqual({ path: directory, reason: "EEXIST" });
+  expect(bench.hub.downloads()).toEqual([]);
 });
 
 test("two pulls at once: one works, the other waits and finds it done", async () => {
