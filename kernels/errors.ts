@@ -12,7 +12,13 @@ export type ModelErrorCode =
   | "VOCABULARY_MISSING"
   | "VOCABULARY_BROKEN"
   | "TOKEN_OUT_OF_RANGE"
-  | "BACKEND_UNAVAILABLE";
+  | "BACKEND_UNAVAILABLE"
+  | "MODEL_KIND"
+  | "MODEL_UNSAFE"
+  | "MODEL_EXISTS"
+  | "CONVERT_STOPPED"
+  | "FOLDER_UNWRITABLE"
+  | "DISK_FULL";
 
 export class ModelError extends Error {
   readonly code: ModelErrorCode;

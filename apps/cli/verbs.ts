@@ -69,6 +69,20 @@ export function describeVerbs(program: Command): Command {
     .option("--revision <name>", "branch, tag or commit of the repository; default: main")
     .option("--json", "print JSON")
     .action(async (name, options) => (await import("./verbs/pull.ts")).pull(name, options));
+  verb(model, "convert")
+    .description("turn weights into a model directory: .pth, .safetensors, .st, Hugging Face")
+    .argument("<in>", "file of weights, index of shards, or directory that holds one")
+    .requiredOption("--out <dir>", "model directory to write; it appears whole or not at all")
+    .option("--vocab <file>", "vocabulary to put with it; without one it runs by token ids")
+    .option(
+      "--group-norm-eps <e>",
+      "eps of the per-head norm; default: 64e-5, as World models",
+      eps,
+    )
+    .option("--name <name>", "what to call the model; default: the file's name", modelName)
+    .option("--force", "replace a model directory that is there")
+    .option("--json", "print what `model inspect --json` prints")
+    .action(async (input, options) => (await import("./verbs/convert.ts")).convert(input, options));
   verb(model, "list")
     .description("the models of this machine, and what each needs to run")
     .option("--json", "print JSON")
@@ -107,6 +121,17 @@ function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("not a number");
   return value;
+}
+
+function eps(text: string): number {
+  const value = number(text);
+  if (value <= 0 || value > 1) throw new InvalidArgumentError("not above 0 and at most 1");
+  return value;
+}
+
+function modelName(text: string): string {
+  if (text.length === 0 || text.length > 100) throw new InvalidArgumentError("1 to 100 characters");
+  return text;
 }
 
 function positive(text: string): number {

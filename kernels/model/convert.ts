@@ -1,0 +1,183 @@
+/**
+ * Weights as users have them into a model directory of ours.
+ *
+ * Everything that can be refused is refused before the first byte is written: what the file is, every
+ * tensor's name and shape, the room on the disk. Then tensors are streamed one by one through a
+ * buffer of 4 MiB, in canonical order and with their numbers untouched, so that the same weights give
+ * the same bytes from any container. The directory appears whole or not at all
+ * (`formats/output-directory.ts`), and only after `openModel` has accepted it.
+ */
+import { existsSync } from "node:fs";
+import { open, readFile, statfs } from "node:fs/promises";
+import { basename, extname, join } from "node:path";
+import { ModelError, systemErrorCode } from "#kernels/errors.ts";
+import { openWeights, type Weights } from "./formats/container.ts";
+import { OutputDirectory } from "./formats/output-directory.ts";
+import { type StreamOptions, WeightsStream } from "./formats/stream.ts";
+import { type WholeModel, wholeModel } from "./formats/whole.ts";
+import { type ModelDescription, openModel, worldGroupNormEps } from "./model.ts";
+
+/** For the small files beside the weights. */
+const reserveBytes = 16 << 20;
+const weightsName = "weights.safetensors";
+const vocabularyName = "vocab.txt";
+
+export interface ConvertOptions extends StreamOptions {
+  /** The bytes of a vocabulary file that was found good, and the highest id in it. */
+  readonly vocabulary?: { readonly bytes: Uint8Array; readonly tokenIdMax: number } | undefined;
+  readonly groupNormEps?: number | undefined;
+  readonly name?: string | undefined;
+  /** Replace a model directory that is there. */
+  readonly force?: boolean | undefined;
+  /** Called once, before the first byte, with what will be written. */
+  readonly onPlan?: ((plan: ConvertPlan) => void) | undefined;
+}
+
+export interface ConvertPlan {
+  /** Container and names, in words: "torch, BlinkDL names". */
+  readonly from: string;
+  readonly tensors: number;
+  readonly bytes: number;
+}
+
+interface OwnDirectory {
+  readonly description: ModelDescription;
+  readonly weightsPath: string;
+  readonly vocabulary: Uint8Array | undefined;
+}
+
+/** `input`: a file of weights, an index of shards, or a directory that holds one. */
+export async function convertModel(
+  input: string,
+  directory: string,
+  options: ConvertOptions,
+): Promise<void> {
+  const own = await ownDirectory(input);
+  const weights = await openWeights(own === null ? input : own.weightsPath);
+  try {
+    const model = wholeModel(weights, input);
+    const vocabulary = options.vocabulary?.bytes ?? own?.vocabulary;
+    refuseLargerVocabulary(model, options, directory);
+    const description = describe(input, { ...options, base: own?.description, vocabulary });
+    const { force = false } = options;
+    const output = await OutputDirectory.prepare(directory, { force, input });
+    const stream = new WeightsStream(model.tensors);
+    await refuseFullDisk(output.parent, stream.bytes);
+    options.onPlan?.(planOf({ weights, model, stream }));
+    await output.fill((staging) => write(staging, { stream, description, vocabulary, options }));
+  } catch (error) {
+    throw explained(error, directory);
+  } finally {
+    await weights.close();
+  }
+}
+
+async function write(
+  staging: string,
+  work: {
+    readonly stream: WeightsStream;
+    readonly description: ModelDescription;
+    readonly vocabulary: Uint8Array | undefined;
+    readonly options: StreamOptions;
+  },
+): Promise<void> {
+  const { stream, description, vocabulary, options } = work;
+  await stream.write(join(staging, weightsName), options);
+  if (vocabulary !== undefined) await writeSynced(join(staging, vocabularyName), vocabulary);
+  const json = Buffer.from(`${JSON.stringify(description, null, 2)}\n`);
+  options.signal?.throwIfAborted();
+  await writeSynced(join(staging, "model.json"), json);
+  const written = await openModel(staging);
+  written.close();
+}
+
+/** What a directory of ours says about itself and keeps; null when `input` is none. */
+async function ownDirectory(input: string): Promise<OwnDirectory | null> {
+  if (!existsSync(join(input, "model.json"))) return null;
+  const model = await openModel(input);
+  model.close();
+  const { description, weightsPath, vocabularyPath } = model;
+  const vocabulary = vocabularyPath === null ? undefined : await readFile(vocabularyPath);
+  return { description, weightsPath, vocabulary };
+}
+
+function describe(
+  input: string,
+  options: {
+    readonly base: ModelDescription | undefined;
+    readonly vocabulary: Uint8Array | undefined;
+    readonly name?: string | undefined;
+    readonly groupNormEps?: number | undefined;
+  },
+): ModelDescription {
+  const { base, vocabulary } = options;
+  const { weights: _, vocabulary: __, ...kept } = base ?? {};
+  const fileName = basename(input, extname(input)).slice(0, 100);
+  const description = {
+    ...kept,
+    format: 1,
+    name: options.name ?? base?.name ?? (fileName === "" ? "model" : fileName),
+    weights: weightsName,
+    groupNormEps: options.groupNormEps ?? base?.groupNormEps ?? worldGroupNormEps,
+  } as const;
+  if (vocabulary !== undefined) return { ...description, vocabulary: vocabularyName };
+  const advice =
+    `none: runs by token ids only. To add one, put the vocabulary file beside this file ` +
+    `as ${vocabularyName} and write "vocabulary": "${vocabularyName}" here`;
+  return { ...description, card: { ...base?.card, vocabulary: advice } };
+}
+
+function planOf(work: {
+  readonly weights: Weights;
+  readonly model: WholeModel;
+  readonly stream: WeightsStream;
+}): ConvertPlan {
+  const { weights, model, stream } = work;
+  const from = `${weights.container}, ${model.dialect} names`;
+  return { from, tensors: model.tensors.length, bytes: stream.bytes };
+}
+
+function refuseLargerVocabulary(
+  { vocabSize }: WholeModel,
+  { vocabulary }: ConvertOptions,
+  path: string,
+): void {
+  if (vocabulary === undefined || vocabulary.tokenIdMax < vocabSize) return;
+  const reason = `it has the id ${vocabulary.tokenIdMax}, the model ${vocabSize} tokens`;
+  throw new ModelError("VOCABULARY_BROKEN", { path, line: 0, reason });
+}
+
+async function refuseFullDisk(parent: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(parent);
+  const neededBytes = bytes + reserveBytes;
+  if (bavail * bsize < neededBytes) throw diskFull(parent, neededBytes, bavail * bsize);
+}
+
+function diskFull(path: string, neededBytes: number, freeBytes: number): ModelError {
+  const [neededMb, freeMb] = [Math.ceil(neededBytes / 1e6), Math.floor(freeBytes / 1e6)];
+  return new ModelError("DISK_FULL", { path, neededMb, freeMb });
+}
+
+/** What the system says in the middle of the work, in our words. */
+function explained(error: unknown, path: string): unknown {
+  if (error instanceof Error && error.name === "AbortError") {
+    return new ModelError("CONVERT_STOPPED", { path }, { cause: error });
+  }
+  const code = systemErrorCode(error);
+  if (error instanceof ModelError || code === undefined) return error;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return diskFull(path, reserveBytes, 0);
+  }
+  const reason = (error as Error).message;
+  return new ModelError("FOLDER_UNWRITABLE", { path, reason }, { cause: error });
+}
+
+async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, "wx");
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
