@@ -38,7 +38,11 @@ export async function withLock(path, work, { onWait } = {}) {
   }
   const beat = setInterval(() => {
     const now = new Date();
-    utimesSync(path, now, now);
+    try {
+      utimesSync(path, now, now);
+    } catch {
+      // Somebody deleted the lock under us: the work goes on, unguarded.
+    }
   }, beatMs);
   beat.unref();
   try {
