@@ -82,15 +82,18 @@ describe("bad usage ends with 2", () => {
   });
 });
 
-describe("weights", () => {
-  function copy(name: string, spoil: (path: string) => void): string {
-    const path = join(directory, name);
-    cpSync(eaglet, path, { recursive: true });
-    spoil(path);
-    return path;
-  }
-  const inspect = (path: string): Promise<Outcome> => eyrie(["model", "inspect", path]);
+/** Eaglet's directory again, with something wrong in it. */
+function spoiled(name: string, spoil: (path: string) => void): string {
+  const path = join(directory, name);
+  cpSync(eaglet, path, { recursive: true });
+  spoil(path);
+  return path;
+}
+function inspect(path: string): Promise<Outcome> {
+  return eyrie(["model", "inspect", path]);
+}
 
+describe("weights", () => {
   test("a directory without a model", async () => {
     const empty = join(directory, "empty");
     mkdirSync(empty);
@@ -99,18 +102,20 @@ describe("weights", () => {
   });
 
   test("truncated, garbled and foreign files", async () => {
-    const cut = copy("cut", (path) => truncateSync(join(path, "weights.safetensors"), 1_000_000));
+    const cut = spoiled("cut", (path) =>
+      truncateSync(join(path, "weights.safetensors"), 1_000_000),
+    );
     expectError(await inspect(cut), "MODEL_BROKEN", 1);
-    const garbled = copy("garbled", (path) => {
+    const garbled = spoiled("garbled", (path) => {
       writeFileSync(join(path, "weights.safetensors"), Buffer.alloc(4096, 0xff));
     });
     expectError(await inspect(garbled), "MODEL_BROKEN", 1);
-    const json = copy("json", (path) => writeFileSync(join(path, "model.json"), "{"));
+    const json = spoiled("json", (path) => writeFileSync(join(path, "model.json"), "{"));
     expectError(await inspect(json), "MODEL_BROKEN", 1);
   });
 
   test("a model of another version", async () => {
-    const path = copy("v6", (at) => {
+    const path = spoiled("v6", (at) => {
       const file = join(at, "weights.safetensors");
       const bytes = readFileSync(file);
       // The header is JSON of fixed length: renaming within it keeps the file whole.
@@ -121,14 +126,14 @@ describe("weights", () => {
   });
 
   test("a broken and a missing vocabulary", async () => {
-    const broken = copy("vocab", (path) => writeFileSync(join(path, "vocab.txt"), "1 'a' 7\n"));
+    const broken = spoiled("vocab", (path) => writeFileSync(join(path, "vocab.txt"), "1 'a' 7\n"));
     expectError(await eyrie(["tokenize", "--model", broken, "x"]), "VOCABULARY_BROKEN", 1);
-    const missing = copy("none", (path) => rmSync(join(path, "vocab.txt")));
+    const missing = spoiled("none", (path) => rmSync(join(path, "vocab.txt")));
     expectError(await eyrie(["tokenize", "--model", missing, "x"]), "VOCABULARY_MISSING", 1);
   });
 
   test("a start with them ends at once, with everything it had started", async () => {
-    const cut = copy("start", (path) => truncateSync(join(path, "weights.safetensors"), 99));
+    const cut = spoiled("start", (path) => truncateSync(join(path, "weights.safetensors"), 99));
     const outcome = await eyrie(["start"], { environment: { ...home(), EYRIE_MODEL: cut } });
     expectError(outcome, "MODEL_BROKEN", 1);
   });
