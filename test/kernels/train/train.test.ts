@@ -369,7 +369,7 @@ describe.skipIf(!hasTorch)("the trainer", () => {
 test.skipIf(!existsSync(python))(
   "what does not exist yet is left out, and no answer names it",
   () => {
-    const dialogues = mkdtempSync(join(tmpdir(), "eyrie-without-"));
+    const home = mkdtempSync(join(tmpdir(), "eyrie-without-"));
     const lines = [
       "[undo]",
       "> Type /undo.",
@@ -378,14 +378,14 @@ test.skipIf(!existsSync(python))(
       "> Try /undo.",
       "> Ask me.",
     ];
-    writeFileSync(join(dialogues, "xa.txt"), [...lines, "help me", ""].join("\n"));
+    writeFileSync(join(home, "xa.txt"), [...lines, "help me", ""].join("\n"));
     const script = [
       "import corpus",
-      `languages = corpus.leave_out(corpus.read_languages(${JSON.stringify(dialogues)}, ["xa"]), ["undo"])`,
+      `languages = corpus.leave_out(corpus.read_languages(${JSON.stringify(home)}, ["xa"]), ["undo"])`,
       "print({name: intent.answers for name, intent in languages[0].intents.items()})",
     ].join("\n");
     const run = spawnSync(python, ["-c", script], { cwd: room, encoding: "utf8" });
-    rmSync(dialogues, { recursive: true });
+    rmSync(home, { recursive: true });
     expect(run.stdout.trim()).toBe("{'help': ['Ask me.']}");
   },
 );
