@@ -98,8 +98,10 @@ async function containerOf(path: string): Promise<"torch" | "safetensors" | "ind
     }
     const { buffer, bytesRead } = await file.read(Buffer.alloc(64), 0, 64, 0);
     const start = buffer.toString("latin1", 0, bytesRead);
+    // First: its lower bytes are a length, and may spell any of the others.
+    if (/^[^]{4}\0{4}\{/.test(start)) return "safetensors";
     if (start.startsWith("PK")) return "torch";
-    if (/^\s*\{/.test(start) && start[8] !== "{") return "index";
+    if (/^\s*\{/.test(start)) return "index";
     const reason = foreign.find(([magic]) => magic.test(start))?.[1];
     if (reason !== undefined) throw new ModelError("MODEL_KIND", { path, reason });
     return "safetensors";

@@ -22,13 +22,14 @@ export class OutputDirectory {
     options: { readonly force: boolean; readonly input: string },
   ): Promise<OutputDirectory> {
     const output = new OutputDirectory(resolve(directory));
-    await output.#refuseTaken(options);
     try {
       await mkdir(output.#parent, { recursive: true });
+      // Before the place is looked at: a model may come back to it.
       await output.#removeLeftovers();
     } catch (error) {
       throw output.#unwritable(error);
     }
+    await output.#refuseTaken(options);
     return output;
   }
 
@@ -113,8 +114,7 @@ async function kindOf(path: string): Promise<"none" | "empty" | "model" | "other
     const names = await readdir(path);
     if (names.length === 0) return "empty";
     return names.includes("model.json") ? "model" : "other";
-  } catch (error) {
-    if (systemErrorCode(error) !== "ENOENT") return "other";
+  } catch {
     return (await stat(path).catch(() => null)) === null ? "none" : "other";
   }
 }

@@ -1,0 +1,85 @@
+/** `eyrie model convert` as a person runs it: help, tables, JSON, exit codes, one line per error. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { weights, writePth } from "#test/kernels/formats/models.ts";
+import { errorLines, eyrie, type Outcome } from "./eyrie.ts";
+
+const root = resolve(import.meta.dirname, "../../..");
+const eaglet = join(root, "kernels/models/eaglet");
+const hostile = join(root, "test/corpus/pth/pickle-global.os-system.pth");
+let directory: string;
+let pth: string;
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "eyrie-convert-cli-"));
+  pth = writePth(join(directory, "small.pth"), weights());
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const convert = (...args: string[]): Promise<Outcome> => eyrie(["model", "convert", ...args]);
+const at = (name: string): string => join(directory, name);
+
+function expectError(outcome: Outcome, code: string, exitCode: 1 | 2): void {
+  expect(errorLines(outcome)).toEqual([expect.stringMatching(new RegExp(`^${code}: .{20,}`))]);
+  expect(outcome.code).toBe(exitCode);
+  expect(outcome.out).toBe("");
+}
+
+test("--help explains its options", async () => {
+  const { code, out } = await convert("--help");
+  expect(code).toBe(0);
+  for (const word of ["--out", "--vocab", "--group-norm-eps", "--name", "--force", "--json"]) {
+    expect(out).toContain(word);
+  }
+});
+
+test("a table for people, JSON for programs, and a model that runs", async () => {
+  const vocabulary = join(eaglet, "vocab.txt");
+  const whole = await convert(eaglet, "--out", at("eaglet"), "--vocab", vocabulary, "--name", "E");
+  expect(whole.code).toBe(0);
+  expect(whole.out).toContain("RWKV-v5.2 (Eagle)");
+  expect(whole.err).not.toContain("vocab.txt");
+  const ids = await eyrie(["tokenize", "--model", at("eaglet"), "Hello"]);
+  expect(ids.out).toMatch(/^\d+(,\d+)*\n$/);
+
+  const bare = await convert(pth, "--out", at("small"), "--group-norm-eps", "1e-5", "--json");
+  expect(bare.code).toBe(0);
+  expect(JSON.parse(bare.out)).toMatchObject({ name: "small", vocabulary: null, layers: 2 });
+  expect(JSON.parse(bare.out)).toMatchObject({ groupNormEps: 1e-5 });
+  expect(bare.err).toContain("vocab.txt");
+  const logits = await eyrie(["logits", "--model", at("small"), "--tokens", "1,2"]);
+  expect((JSON.parse(logits.out) as { logits: number[] }).logits).toHaveLength(10);
+});
+
+describe("what goes wrong", () => {
+  test.each([
+    [["IN"], "--out"],
+    [["IN", "--out", "x", "--group-norm-eps", "0"], "--group-norm-eps"],
+    [["IN", "--out", "x", "--name", ""], "--name"],
+    [["--out", "x"], "in"],
+  ])("bad usage ends with 2: %j", async (args, named) => {
+    const outcome = await convert(...args);
+    expectError(outcome, "USAGE", 2);
+    expect(outcome.err).toContain(named);
+  });
+
+  test("each with its code, in the operator's language", async () => {
+    expectError(await convert(hostile, "--out", at("x")), "MODEL_UNSAFE", 1);
+    expectError(await convert(at("gone.pth"), "--out", at("x")), "MODEL_NOT_FOUND", 1);
+    const page = at("page.pth");
+    writeFileSync(page, "<!DOCTYPE html>");
+    expectError(await convert(page, "--out", at("x")), "MODEL_KIND", 1);
+    expectError(await convert(pth, "--out", directory), "MODEL_EXISTS", 1);
+    expectError(await convert(pth, "--out", at("x"), "--vocab", page), "VOCABULARY_BROKEN", 1);
+    const args = ["model", "convert", hostile, "--out", at("x")];
+    const german = await eyrie(args, { environment: { EYRIE_LOCALE: "de" } });
+    expect(german.err).toContain("nichts daraus wurde ausgeführt");
+    expect(readdirSync(directory)).not.toContain("x");
+  });
+
+  test("the hostile file did hold a command", () => {
+    expect(readFileSync(hostile).includes("cos\nsystem\n")).toBe(true);
+  });
+});
