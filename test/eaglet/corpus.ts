@@ -7,7 +7,10 @@ import { z } from "zod";
 
 const DATA = new URL("../../kernels/train/data/", import.meta.url);
 const RECIPE = new URL("../../kernels/train/eaglet.json", import.meta.url);
-const recipeSchema = z.object({ languages: z.array(z.string()) });
+const recipeSchema = z.object({
+  languages: z.array(z.string()),
+  without: z.array(z.string()).default([]),
+});
 const HELD_OUT = new URL("../../kernels/train/heldout/", import.meta.url);
 /** Filled by the trainer with fresh values; they stay as they are here. */
 const DYNAMIC = new Set(["name", "number", "word", "gibberish", "user_colour"]);
@@ -30,7 +33,16 @@ export interface HeldOut {
  * which must pass the same tests once a recipe names them.
  */
 export function languages(): string[] {
-  return recipeSchema.parse(JSON.parse(readFileSync(RECIPE, "utf8"))).languages;
+  return readRecipe().languages;
+}
+
+/** Intents that the recipe leaves out of the training: what they explain does not exist yet. */
+export function leftOut(): ReadonlySet<string> {
+  return new Set(readRecipe().without);
+}
+
+function readRecipe(): z.infer<typeof recipeSchema> {
+  return recipeSchema.parse(JSON.parse(readFileSync(RECIPE, "utf8")));
 }
 
 export function readIntents(language: string): Map<string, Intent> {

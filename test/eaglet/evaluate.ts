@@ -12,7 +12,7 @@ import { parseArgs } from "node:util";
 import { readModelCard } from "#infra/config/model-card.ts";
 import { z } from "zod";
 import { openModel } from "#kernels/model/model.ts";
-import { type HeldOut, readHeldOut, readIntents } from "./corpus.ts";
+import { type HeldOut, leftOut, readHeldOut, readIntents } from "./corpus.ts";
 import { askFacts } from "./facts.ts";
 import { isDegenerate, NearestAnswer, NearestQuestion } from "./judge.ts";
 import { Speaker, type SpokenReply } from "./speaker.ts";
@@ -48,10 +48,12 @@ interface Figures {
   readonly confusions: Readonly<Record<string, number>>;
 }
 
+const untaught = leftOut();
 const answers = new NearestAnswer();
 const questions = new NearestQuestion();
 for (const language of languages) {
   for (const [intent, { answers: texts, questions: asked }] of readIntents(language)) {
+    if (untaught.has(intent)) continue;
     for (const text of texts) answers.add({ language, intent }, text);
     for (const text of asked) questions.add({ language, intent }, text);
   }
@@ -102,7 +104,7 @@ const results: Record<string, Figures> = {};
 const heads = ["questions", "language", "topic", "baseline", "degenerate"];
 process.stdout.write(`${" ".repeat(8)}${heads.map((head) => head.padStart(12)).join("")}\n`);
 for (const language of languages) {
-  const asked = readHeldOut(language, exam);
+  const asked = readHeldOut(language, exam).filter(({ intent }) => !untaught.has(intent));
   const replies = await speaker.answer(asked.map(({ question }) => ({ text: question })));
   results[language] = judge(language, asked, replies);
   process.stdout.write(line(language, results[language]));
