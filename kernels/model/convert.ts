@@ -23,14 +23,20 @@ const weightsName = "weights.safetensors";
 const vocabularyName = "vocab.txt";
 
 export interface ConvertOptions extends StreamOptions {
-  /** The bytes of a vocabulary file that was found good, and the highest id in it. */
-  readonly vocabulary?: { readonly bytes: Uint8Array; readonly tokenIdMax: number } | undefined;
+  readonly vocabulary?: CheckedVocabulary | undefined;
   readonly groupNormEps?: number | undefined;
   readonly name?: string | undefined;
   /** Replace a model directory that is there. */
   readonly force?: boolean | undefined;
   /** Called once, before the first byte, with what will be written. */
   readonly onPlan?: ((plan: ConvertPlan) => void) | undefined;
+}
+
+/** A vocabulary file that was found good, and the highest id in it. */
+export interface CheckedVocabulary {
+  readonly path: string;
+  readonly bytes: Uint8Array;
+  readonly tokenIdMax: number;
 }
 
 export interface ConvertPlan {
@@ -52,21 +58,23 @@ export async function convertModel(
   directory: string,
   options: ConvertOptions,
 ): Promise<void> {
+  let neededBytes = reserveBytes;
   const own = await ownDirectory(input);
   const weights = await openWeights(own === null ? input : own.weightsPath);
   try {
     const model = wholeModel(weights, input);
     const vocabulary = options.vocabulary?.bytes ?? own?.vocabulary;
-    refuseLargerVocabulary(model, options, directory);
+    refuseLargerVocabulary(model, options);
     const description = describe(input, { ...options, base: own?.description, vocabulary });
     const { force = false } = options;
     const output = await OutputDirectory.prepare(directory, { force, input });
     const stream = new WeightsStream(model.tensors);
-    await refuseFullDisk(output.parent, stream.bytes);
+    neededBytes += stream.bytes;
+    await refuseFullDisk(output.parent, neededBytes);
     options.onPlan?.(planOf({ weights, model, stream }));
     await output.fill((staging) => write(staging, { stream, description, vocabulary, options }));
   } catch (error) {
-    throw explained(error, directory);
+    throw explained(error, directory, neededBytes);
   } finally {
     await weights.close();
   }
@@ -137,19 +145,15 @@ function planOf(work: {
   return { from, tensors: model.tensors.length, bytes: stream.bytes };
 }
 
-function refuseLargerVocabulary(
-  { vocabSize }: WholeModel,
-  { vocabulary }: ConvertOptions,
-  path: string,
-): void {
+function refuseLargerVocabulary({ vocabSize }: WholeModel, { vocabulary }: ConvertOptions): void {
   if (vocabulary === undefined || vocabulary.tokenIdMax < vocabSize) return;
-  const reason = `it has the id ${vocabulary.tokenIdMax}, the model ${vocabSize} tokens`;
+  const { path, tokenIdMax } = vocabulary;
+  const reason = `it has the id ${tokenIdMax}, the model ${vocabSize} tokens`;
   throw new ModelError("VOCABULARY_BROKEN", { path, line: 0, reason });
 }
 
-async function refuseFullDisk(parent: string, bytes: number): Promise<void> {
+async function refuseFullDisk(parent: string, neededBytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(parent);
-  const neededBytes = bytes + reserveBytes;
   if (bavail * bsize < neededBytes) throw diskFull(parent, neededBytes, bavail * bsize);
 }
 
@@ -159,14 +163,14 @@ function diskFull(path: string, neededBytes: number, freeBytes: number): ModelEr
 }
 
 /** What the system says in the middle of the work, in our words. */
-function explained(error: unknown, path: string): unknown {
+function explained(error: unknown, path: string, neededBytes: number): unknown {
   if (error instanceof Error && error.name === "AbortError") {
     return new ModelError("CONVERT_STOPPED", { path }, { cause: error });
   }
   const code = systemErrorCode(error);
   if (error instanceof ModelError || code === undefined) return error;
   if (code === "ENOSPC" || code === "EDQUOT") {
-    return diskFull(path, reserveBytes, 0);
+    return diskFull(path, neededBytes, 0);
   }
   const reason = (error as Error).message;
   return new ModelError("FOLDER_UNWRITABLE", { path, reason }, { cause: error });

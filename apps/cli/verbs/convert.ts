@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { loadConfig } from "#infra/config/config.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { exitWithParent } from "#infra/setup/parent.ts";
-import { convertModel, type ConvertOptions } from "#kernels/model/convert.ts";
+import { convertModel, type CheckedVocabulary } from "#kernels/model/convert.ts";
 import { readVocabulary } from "#kernels/tokenizer/vocabulary.ts";
 import { bytes } from "../output.ts";
 import { ProgressBar } from "../progress.ts";
@@ -59,7 +59,7 @@ function hasVocabulary(directory: string): boolean {
   return existsSync(join(directory, "vocab.txt"));
 }
 
-function vocabularyFrom(path: string): NonNullable<ConvertOptions["vocabulary"]> {
+function vocabularyFrom(path: string): CheckedVocabulary {
   const tokenIdMax = readVocabulary(path).length - 1;
-  return { bytes: readFileSync(path), tokenIdMax };
+  return { path, bytes: readFileSync(path), tokenIdMax };
 }

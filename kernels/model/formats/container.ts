@@ -21,6 +21,7 @@ export interface SourceTensor {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
+  readonly path: string;
   readonly file: FileHandle;
   /** First byte, counted from the start of the file. */
   readonly offset: number;
@@ -114,11 +115,11 @@ async function openFile(path: string, container: Weights["container"]): Promise<
   const file = await openRead(path);
   try {
     if (container === "safetensors") {
-      const tensors = safetensorsOf(path).map((tensor) => ({ ...tensor, file }));
+      const tensors = safetensorsOf(path).map((tensor) => ({ ...tensor, path, file }));
       return { container, tensors, others: [], close: () => file.close() };
     }
     const { tensors, others } = await readPthInChild(file.fd);
-    const located = tensors.map((tensor) => ({ ...tensor, file }));
+    const located = tensors.map((tensor) => ({ ...tensor, path, file }));
     return { container, tensors: located, others, close: () => file.close() };
   } catch (error) {
     await file.close();

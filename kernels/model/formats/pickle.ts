@@ -19,8 +19,9 @@ import {
 } from "./pickle-values.ts";
 
 /** 7B weights need 120 kB. */
-export const pickleBytesMax = 4 << 20;
-const valuesMax = 200_000;
+export const pickleBytesMax = 2 << 20;
+/** They need 40,000. This many cost under 64 MiB and 100 ms, whatever they are. */
+const valuesMax = 100_000;
 
 /** Names for the opcodes that people ask about when they are refused. */
 const refusedOpcodes: Readonly<Record<number, string>> = {

@@ -73,17 +73,23 @@ function prefixOf(tensors: readonly WholeTensor[]): Buffer {
   return prefix;
 }
 
-async function readAll({ name, source }: WholeTensor, at: number, chunk: Buffer): Promise<void> {
+async function readAll({ source }: WholeTensor, at: number, chunk: Buffer): Promise<void> {
   for (let done = 0; done < chunk.length;) {
     const position = source.offset + at + done;
-    const left = chunk.length - done;
-    const { bytesRead } = await source.file.read(chunk, done, left, position);
-    if (bytesRead === 0) {
-      const reason = "truncated: the file shrank while it was read";
-      throw new ModelError("MODEL_BROKEN", { path: name, reason });
-    }
+    const bytesRead = await source.file.read(chunk, done, chunk.length - done, position).then(
+      (result) => result.bytesRead,
+      (error: unknown) => {
+        throw unreadable(source.path, error);
+      },
+    );
+    if (bytesRead === 0) throw unreadable(source.path, new Error("it shrank while it was read"));
     done += bytesRead;
   }
+}
+
+function unreadable(path: string, cause: unknown): ModelError {
+  const reason = `truncated: ${(cause as Error).message}`;
+  return new ModelError("MODEL_BROKEN", { path, reason }, { cause });
 }
 
 async function writeAll(target: FileHandle, bytes: Buffer): Promise<void> {

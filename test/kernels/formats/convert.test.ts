@@ -270,7 +270,7 @@ describe("the directory", () => {
     const [without, withOne] = [fresh(), fresh()];
     await convertModel(input, without, {});
     await convertModel(input, withOne, {
-      vocabulary: { bytes, tokenIdMax: 9 },
+      vocabulary: { path: "v", bytes, tokenIdMax: 9 },
       groupNormEps: 1e-5,
       name: "small",
     });
@@ -295,7 +295,7 @@ describe("the directory", () => {
   });
 
   test("a vocabulary with more tokens than the model is refused", async () => {
-    const vocabulary = { bytes: Buffer.from("x"), tokenIdMax: 10 };
+    const vocabulary = { path: "v", bytes: Buffer.from("x"), tokenIdMax: 10 };
     expect(await refusal(pth(weights()), { vocabulary })).toContain("VOCABULARY_BROKEN");
   });
 
