@@ -185,7 +185,8 @@ describe("the child process", () => {
       `import fs from "node:fs"; import child from "node:child_process";
        const tries = [() => fs.readFileSync("/etc/hostname"), () => fs.writeFileSync("x", ""),
          () => child.execFileSync("id")];
-       console.log(tries.map((one) => { try { one(); return "done"; } catch (e) { return e.code; } }).join());`,
+       const outcome = (one) => { try { one(); return "done"; } catch (e) { return e.code; } };
+       console.log(tries.map(outcome).join());`,
     );
     const flags = ["--permission", `--allow-fs-read=${probe}`];
     const out = execFileSync(process.execPath, [...flags, probe], { env: {} }).toString();
