@@ -78,11 +78,13 @@ describe("a line that breaks", () => {
     expect(bench.read(`${folder}--eagle.pth`, "eagle.pth").equals(weights)).toBe(true);
     const downloads = bench.hub.downloads();
     expect(downloads.length).toBeGreaterThan(10);
-    expect(
-      downloads
-        .slice(1)
-        .every(({ range, ifRange }) => range !== undefined && ifRange !== undefined),
-    ).toBe(true);
+    // A reset may throw away what the reader had not yet read: then that try starts where the one
+    // before it did. None ever goes back behind what was kept.
+    const starts = downloads.map(({ range }) => Number(/bytes=(\d+)-/.exec(range ?? "")?.[1] ?? 0));
+    expect(starts).toEqual(starts.toSorted((x, y) => x - y));
+    expect(starts.at(-1)).toBeGreaterThan(0);
+    for (const { range, ifRange } of downloads)
+      expect(ifRange !== undefined).toBe(range !== undefined);
   });
 
   test("goes on after a restart of the program", async () => {
