@@ -16,6 +16,6 @@ test("200 replies survive a worker's death, each once, in order, equal to the le
     ],
   });
   expect(figures.replies).toBe(200);
-  // On a busy machine two edits may meet in one window: waited out, seen as 1 in 20 such runs.
+  // On a busy machine two edits may meet in one window: waited out, seen once in a dozen runs.
   expect(figures.rateLimited).toBeLessThan(3);
 }, 180_000);
