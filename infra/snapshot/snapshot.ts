@@ -60,13 +60,6 @@ export class SnapshotStore {
     if (ordered.length === 0) return null;
     return Buffer.concat(ordered.map(([, chunk]) => chunk));
   }
-
-  async drop(conversation: ConversationId): Promise<void> {
-    for (const head of await this.heads(conversation)) {
-      await this.#state.del(snapshotKey(conversation, head));
-    }
-    await this.#state.del(snapshotIndexKey(conversation));
-  }
 }
 
 /** `<epoch>:<tokens>:<crc>` as a number that grows with the log; exact up to 2^40 tokens. */
