@@ -2,7 +2,9 @@
 
 Each case has decays at the clamp and starts from a state that is not zero; the low-rank pairs of
 the chunked form are compared with matrices to which they were added. fp32, so that nothing but the
-order of summation differs. Exit code 1 when a difference exceeds what that order explains.
+order of summation differs. Exit code 1 when a difference exceeds what that order explains, or when
+fresh weights of `recall.py` do not recall: a random row is read twice, and at its second reading the
+token that comes next must be nearly the likeliest although nothing was trained.
 """
 
 import torch
@@ -10,11 +12,15 @@ import torch.nn.functional as F
 
 import finetune
 from model import CHUNK, TIME_DECAY_MAX, Rwkv5, initial_weights
+from recall import give_recall
 from recipe import MATRICES
 
 CASES = [(8, "state"), (32, "tuned state"), (32, "lora"), (64, "state"), (64, "lora")]
 LORA_SCALE = 2.0
 TOLERANCE = 1e-4
+RECALL_SHAPE = {"layers": 4, "width": 256, "headSize": 64, "ffnWidth": 128, "vocabSize": 512}
+RECALL_TOKENS = 24
+RECALL_RANK_MAX = 3.0  # of 512; 250 without the start, 0.7 with it
 
 
 def lively_weights(shape):
@@ -87,6 +93,19 @@ def gradient_share(weights, targets, *forms):
     return max(share(a, b) for a, b in zip(first, second) if b.abs().max() > 0)
 
 
+def recalled_rank(layers):
+    """Mean rank of the next token at the second reading; 0 is the likeliest."""
+    weights = initial_weights(RECALL_SHAPE, seed=1)
+    if layers:
+        give_recall(weights, RECALL_SHAPE, layers)
+    once = torch.randint(1, RECALL_SHAPE["vocabSize"], (8, RECALL_TOKENS))
+    with torch.no_grad():
+        logits = Rwkv5(weights, RECALL_SHAPE).forward(once.repeat(1, 2))
+    second = logits[:, RECALL_TOKENS:-1]
+    wanted = second.gather(-1, once[:, 1:].unsqueeze(-1))
+    return (second > wanted).sum(-1).float().mean().item()
+
+
 def main():
     worst = 0.0
     for head_size, variant in CASES:
@@ -98,4 +117,6 @@ def main():
         worst = (
             max(worst, logits, gradients) if logits == logits and gradients == gradients else 1.0
         )
-    return 0 if worst < TOLERANCE else 1
+    plain, recalling = recalled_rank([]), recalled_rank([1, 3])
+    print(f"recall before any training: rank {recalling:.1f}, {plain:.1f} without its start")
+    return 0 if worst < TOLERANCE and recalling < RECALL_RANK_MAX < plain else 1

@@ -24,14 +24,21 @@ WEIGHTS = {
     "abilities": 1.5,
     "languages": 1.5,
     "nonsense": 1.5,
-    "colour.tell": 5,
 }
 LANGUAGE_SWITCH = 0.12
-# A told value is asked for soon; one never told is asked for now and then.
-RECALL = 0.35
-RECALL_UNTOLD = 0.05
-KINDS = ["name", "number", "colour", "colour", "colour"]
+# Turns that tell a value or ask for one; a value told is mostly asked for next.
+MEMORY = 0.2
+RECALL = 0.8
+ASK_UNTOLD = 0.15
+KINDS = ["name", "number", "colour"]
 ASKED_LATER = {f"{kind}.{form}" for kind in KINDS for form in ("recall", "unknown")}
+# At the start of a run every second row is a drill, over the first tenth ever fewer.
+DRILLS_AT_FIRST = 0.5
+DRILLS_FALL = 0.1
+DRILL_TOKENS = (3, 40)
+# Answers are cut, once they are known by heart, after a few tokens: the choice among them is left.
+CUTS_BEGIN = 0.15
+CUT_TOKENS = (4, 7)
 USER_WEIGHT = 0.05
 TOKEN_DROPOUT = [0.0, 0.0, 0.15, 0.3]
 
@@ -39,24 +46,41 @@ TOKEN_DROPOUT = [0.0, 0.0, 0.15, 0.3]
 class Conversations:
     """An endless supply of rows."""
 
-    def __init__(self, languages, tokenizer, seed):
+    def __init__(self, languages, tokenizer, recipe):
         self.languages = languages
         self.tokenizer = tokenizer
-        self.seed = seed
+        self.seed, self.drills, self.cuts = (recipe[k] for k in ("seed", "drills", "cutAnswers"))
         self.drawable = {}
         for language in languages:
             names = [n for n in language.intents if n not in ASKED_LATER] or [*language.intents]
             self.drawable[language.code] = (names, [WEIGHTS.get(n, 1) for n in names])
 
-    def row(self, index, length):
-        """`length` + 1 token ids and the weight of predicting each of them."""
-        conversation = Conversation(self, random.Random(f"{self.seed}:{index}"))
+    def row(self, index, length, progress=1.0):
+        """`length` + 1 token ids and the weight of predicting each of them, at that share of a
+        run: a conversation or, as often as the recipe says, a drill."""
+        rng = random.Random(f"{self.seed}:{index}")
+        if self.drills and rng.random() < self.drill_share(progress):
+            parts = self.drill(rng)
+        else:
+            parts = Conversation(self, rng).parts(self.cuts if progress >= CUTS_BEGIN else 0.0)
         ids, weights = [], []
         while len(ids) <= length:
-            prompt, reply = conversation.turn()
-            ids += prompt + reply
-            weights += [USER_WEIGHT] * len(prompt) + [1.0] * len(reply)
+            part, weight = next(parts)
+            ids += part
+            weights += [weight] * len(part)
         return ids[: length + 1], weights[: length + 1]
+
+    def drill_share(self, progress):
+        fall = min(1.0, progress / DRILLS_FALL)
+        return DRILLS_AT_FIRST + (self.drills - DRILLS_AT_FIRST) * fall
+
+    def drill(self, rng):
+        """Random tokens, said twice: nothing but copying helps to predict the second time."""
+        while True:
+            count = rng.randint(*DRILL_TOKENS)
+            once = [rng.randint(1, len(self.tokenizer.entries)) for _ in range(count)]
+            yield once + once[:1], 0.0
+            yield once[1:], 1.0
 
 
 class Conversation:
@@ -67,18 +91,34 @@ class Conversation:
         self.language = rng.choice(supply.languages)
         self.memory = {}
 
+    def parts(self, cuts):
+        """Token ids and the weight of predicting them, without end; `cuts` answers are cut short.
+
+        Nothing is to be learnt from what follows a cut: the turn's end weighs nothing there.
+        """
+        end = self.supply.tokenizer.encode("\n\n")
+        while True:
+            prompt, reply, exact = self.turn()
+            yield prompt, USER_WEIGHT
+            if exact or self.rng.random() >= cuts:
+                yield reply, 1.0
+            else:
+                yield reply[: self.rng.randint(*CUT_TOKENS)], 1.0
+                yield end, 0.0
+
     def turn(self):
-        """Token ids of a question in its frame, and of the answer."""
+        """Token ids of a question in its frame and of the answer; is something copied in it?"""
         rng, tokenizer = self.rng, self.supply.tokenizer
         if rng.random() < LANGUAGE_SWITCH:
             self.language = rng.choice(self.supply.languages)
         name = self.intent_name()
         question, answer = self.lines(self.language.intents[name])
         # a value that is to be copied exactly is not spelt in fragments
-        exact = name.endswith(".tell") or name == "echo"
-        dropout = 0.0 if exact else rng.choice(TOKEN_DROPOUT)
+        told = name.endswith(".tell") or name == "echo"
+        dropout = 0.0 if told else rng.choice(TOKEN_DROPOUT)
         prompt = tokenizer.encode(f"User: {question}\n\nAssistant:", rng, dropout)
-        return prompt, tokenizer.encode(f" {answer}\n\n")
+        exact = told or name.endswith(".recall")
+        return prompt, tokenizer.encode(f" {answer}\n\n"), exact
 
     def lines(self, intent):
         """Question and answer with the same values in their placeholders."""
@@ -95,14 +135,18 @@ class Conversation:
         return question, answer
 
     def intent_name(self):
-        kind = self.rng.choice(KINDS)
-        told = kind in self.memory
-        follow = kind + (".recall" if told else ".unknown")
-        chance = RECALL if told else RECALL_UNTOLD
-        if self.rng.random() < chance and follow in self.language.intents:
-            return follow
+        if self.rng.random() < MEMORY:
+            name = self.memory_intent()
+            if name in self.language.intents:
+                return name
         names, weights = self.supply.drawable[self.language.code]
         return self.rng.choices(names, weights)[0]
+
+    def memory_intent(self):
+        kind = self.rng.choice(KINDS)
+        if kind in self.memory:
+            return f"{kind}.recall" if self.rng.random() < RECALL else f"{kind}.tell"
+        return f"{kind}.unknown" if self.rng.random() < ASK_UNTOLD else f"{kind}.tell"
 
     def value(self, key, intent_name):
         """What a placeholder stands for; what `.tell` intents say is remembered.

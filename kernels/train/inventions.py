@@ -18,7 +18,7 @@ def name(language, rng):
 
 
 def number(rng):
-    return str(rng.randrange(10 ** rng.randint(1, 3)))
+    return str(rng.randrange(10 ** rng.randint(1, 4)))
 
 
 def gibberish(language, rng):

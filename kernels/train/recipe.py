@@ -27,6 +27,14 @@ def number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
+def share(value):
+    return number(value) and value < 1
+
+
+def places(value):
+    return isinstance(value, list) and all(isinstance(v, int) and v >= 0 for v in value)
+
+
 def text(value):
     return isinstance(value, str)
 
@@ -69,6 +77,9 @@ SETTINGS = {
     "rowTokens": ("a whole number", whole, 128),
     "learningRate": ("a number", number, 0.002),
     "weightDecay": ("a number", number, 0.0),
+    "recallLayers": ("a list of layers' places", places, []),
+    "drills": ("a share below 1", share, 0.0),
+    "cutAnswers": ("a share below 1", share, 0.0),
     "minutes": ("a number", number, None),
     "tokens": ("a whole number", whole, None),
     "threads": ("a whole number", whole, 2),
@@ -122,6 +133,8 @@ def complete(path, settings):
         raise Misuse(f"mode {mode} tunes a model: name its directory with --base")
     if base is None and not (settings["shape"] and settings["vocabularySize"]):
         raise Misuse(f"{path}: without a base, shape and vocabularySize are needed")
+    if any(place >= (settings["shape"] or {}).get("layers", 0) for place in settings["recallLayers"]):
+        raise Misuse(f"{path}: recallLayers are places below the shape's number of layers")
     if settings["minutes"] and settings["tokens"]:
         raise Misuse(f"{path}: minutes or tokens, not both")
     if mode == "lora" and not settings["targets"] and not settings["train"]:

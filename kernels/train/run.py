@@ -19,6 +19,7 @@ import finetune
 from data import Conversations
 from failures import Failure
 from model import TIME_DECAY_MAX, Rwkv5, initial_weights
+from recall import give_recall
 
 WARM_UP_STEPS = 60
 CHECKPOINT_SECONDS = 60
@@ -41,7 +42,7 @@ class Run:
         self.frozen = {n: for_products(n, w, device.dtype).to(place) for n, w in frozen.items()}
         self.optimiser = self.make_optimiser()
         self.step, self.seconds, self.tokens, self.curve, self.smooth = 0, 0.0, 0, [], None
-        self.rows = Conversations(subject.languages, subject.tokenizer, recipe["seed"])
+        self.rows = Conversations(subject.languages, subject.tokenizer, recipe)
         self.model = Rwkv5(
             {**self.frozen, **self.trained},
             self.shape,
@@ -103,7 +104,8 @@ class Run:
     def one_step(self):
         """One optimiser step; returns the mean loss of the answers' tokens."""
         length, batch = self.recipe["rowTokens"], self.device.rows
-        rows = [self.rows.row(self.step * batch + place, length) for place in range(batch)]
+        first, progress = self.step * batch, self.progress()
+        rows = [self.rows.row(first + place, length, progress) for place in range(batch)]
         weight_sum = sum(weight for _, weights in rows for weight in weights[1:])
         shards = [rows[i :: self.device.shards] for i in range(self.device.shards)]
         done = list(self.pool.map(lambda shard: self.gradients(shard, weight_sum), shards))
@@ -192,7 +194,10 @@ def starting_weights(recipe, subject):
         return frozen, {**finetune.lora_tensors(base, recipe["targets"], recipe["rank"]), **whole}
     if subject.base is not None:
         return {}, subject.base.weights
-    return {}, initial_weights(subject.shape, recipe["seed"])
+    weights = initial_weights(subject.shape, recipe["seed"])
+    if recipe["recallLayers"]:
+        give_recall(weights, subject.shape, recipe["recallLayers"])
+    return {}, weights
 
 
 def is_matrix(name, weight):

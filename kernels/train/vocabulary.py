@@ -25,6 +25,8 @@ SUPPORT_MIN = 3
 SUBSTRING_CHARACTERS_MAX = 12
 # The frame of every turn; a reader of the file may rely on them being there.
 FRAME = ["\n\n", "User:", "Assistant:"]
+# A number is copied in few steps, and seldom with one token in it twice.
+PAIRS = [b"%02d" % pair for pair in range(100)]
 PUNCTUATION = "„“”’–…「」、。！？・ー〜×÷："
 WESTERN = "äöüÄÖÜßéèêàâçñíóúáôîœøåæ"
 KANA = "".join(map(chr, range(0x3041, 0x30FD)))
@@ -66,7 +68,7 @@ def learn(lines, size, languages):
     support = Counter()
     for line in lines:
         support.update(substrings(line))
-    entries = {text.encode() for text in FRAME}
+    entries = {text.encode() for text in FRAME} | set(PAIRS)
     entries |= {character.encode() for character in alphabet if ord(character) > 127}
     entries |= {c.encode() for line in lines for c in line if ord(c) > 127}
     if len(entries) > size - 257:

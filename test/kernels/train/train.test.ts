@@ -158,9 +158,10 @@ describe.skipIf(!hasTorch)("the trainer", () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test("the chunked form is the one-token form", () => {
+  test("the chunked form is the one-token form, and a fresh model can recall", () => {
     const { status, stdout } = spawnSync(python, [join(room, "model.py")], { encoding: "utf8" });
     expect(stdout).toContain("lora");
+    expect(stdout).toContain("recall before any training");
     expect(status).toBe(0);
   });
 
