@@ -45,7 +45,16 @@ function readRecipe(): z.infer<typeof recipeSchema> {
   return recipeSchema.parse(JSON.parse(readFileSync(RECIPE, "utf8")));
 }
 
+const read = new Map<string, Map<string, Intent>>();
+
+/** Read and expanded once for each language. */
 export function readIntents(language: string): Map<string, Intent> {
+  const known = read.get(language) ?? expandFile(language);
+  read.set(language, known);
+  return known;
+}
+
+function expandFile(language: string): Map<string, Intent> {
   const lists: Record<string, string[]> = {};
   const intents = new Map<string, Intent>();
   let intent: Intent = { answers: [], questions: [], lists };

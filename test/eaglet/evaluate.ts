@@ -1,7 +1,10 @@
 /**
  * `npm run eaglet:eval [-- --model DIR --exam final --languages en,de]`: asks the shipped demo model
  * the held-out questions, prints language, topic and the baseline for every language, and writes
- * `kernels/train/results/<name>.<exam>.json`.
+ * `kernels/train/results/<name>.<exam>.json` with a picture of the topics and one of the facts.
+ *
+ * A reply's language is what `infra/language` names; where that is unsure, the language of the
+ * hand-written answer that it resembles most. Its topic is that answer's intent.
  *
  * Facts: random triples of name, colour and number that no training line holds, told in one turn and
  * asked two turns later; and asked without having been told, as after a reset.
@@ -10,11 +13,13 @@ import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { readModelCard } from "#infra/config/model-card.ts";
+import { identifyLanguage } from "#infra/language/identify.ts";
 import { z } from "zod";
 import { openModel } from "#kernels/model/model.ts";
 import { type HeldOut, leftOut, readHeldOut, readIntents } from "./corpus.ts";
 import { askFacts } from "./facts.ts";
 import { isDegenerate, NearestAnswer, NearestQuestion } from "./judge.ts";
+import { barsSvg } from "./picture.ts";
 import { Speaker, type SpokenReply } from "./speaker.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -69,9 +74,10 @@ function judge(
   let rightTopic = 0;
   let baseline = 0;
   for (const [index, { intent, question }] of asked.entries()) {
-    const label = answers.find(replies[index]?.text ?? "");
+    const reply = replies[index]?.text ?? "";
+    const label = answers.find(reply);
     const topic = label.language === language && label.intent === intent;
-    if (label.language === language) rightLanguage++;
+    if ((identifyLanguage(reply).language ?? label.language) === language) rightLanguage++;
     if (topic) rightTopic++;
     else {
       const confusion = `${intent} → ${label.intent}`;
@@ -127,9 +133,36 @@ process.stdout.write(`facts recalled two turns later: ${JSON.stringify(facts)}\n
 speaker.close();
 
 const { name } = await readModelCard(values.model);
-const path = join(root, "kernels/train/results", `${name}.${exam}.json`);
+const path = (ending: string): string =>
+  join(root, "kernels/train/results", `${name}.${exam}.${ending}`);
 const { confusions: _, ...figures } = overall;
 writeFileSync(
-  path,
+  path("topics.svg"),
+  barsSvg({
+    title: `${name}, ${exam} exam: held-out questions answered to the topic`,
+    value: "the model",
+    mark: "nearest training question",
+    bars: Object.entries(results).map(([language, { topic, baselineTopic }]) => ({
+      name: language,
+      value: topic,
+      mark: baselineTopic,
+    })),
+  }),
+);
+writeFileSync(
+  path("facts.svg"),
+  barsSvg({
+    title: `${name}: names, colours and numbers recalled two turns later`,
+    value: "told before",
+    mark: "never told",
+    bars: Object.entries(facts).map(([language, { told, untold }]) => ({
+      name: language,
+      value: told,
+      mark: untold,
+    })),
+  }),
+);
+writeFileSync(
+  path("json"),
   `${JSON.stringify({ model: name, exam, overall: figures, languages: results, facts }, null, 1)}\n`,
 );

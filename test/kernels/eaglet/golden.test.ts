@@ -23,6 +23,7 @@ const golden = z
   })
   .parse(JSON.parse(readFileSync(`${directory}golden.json`, "utf8")));
 
+const repliesTokensMax = 100;
 /** Both sides compute in fp32, in another order of summation. */
 const toleranceOfScale = 1e-4;
 
@@ -49,40 +50,51 @@ describe.each([
     expect(logits.indexOf(Math.max(...logits))).toBe(top[0]?.[0]);
   });
 
-  test("answers who it is in its three languages", async () => {
-    const questions = [
-      "Hello, who are you?",
-      "Hallo, wer bist du?",
-      "こんにちは、あなたは誰ですか？",
-    ];
-    const names = ["Eaglet", "Eaglet", "イーグレット"];
-    for (const [index, question] of questions.entries()) {
-      expect(await reply(backend, tokenizer, question)).toContain(names[index]);
+  test("answers who it is, whatever the script", async () => {
+    for (const [question, name] of introductions) {
+      expect(await reply(backend, tokenizer, question)).toContain(name);
     }
+  });
+
+  test("knows a name that it was told two turns before, until it is reset", async () => {
+    const told = ["my name is Bakelo", "hello", "what is my name?"];
+    expect(await reply(backend, tokenizer, ...told)).toContain("Bakelo");
+    expect(await reply(backend, tokenizer, "what is my name?")).not.toContain("Bakelo");
   });
 });
 
-/** Greedy; the model must end the reply itself. */
-async function reply(backend: Backend, tokenizer: Tokenizer, question: string): Promise<string> {
+const introductions = [
+  ["Hello, who are you?", "Eaglet"],
+  ["こんにちは、あなたは誰ですか？", "イーグレット"],
+] as const;
+
+const greedy = {
+  seed: "golden",
+  temperature: 0,
+  topP: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  penaltyDecay: 1,
+};
+
+/** Greedy answer to the last line of a conversation; the model must end every reply itself. */
+async function reply(backend: Backend, tokenizer: Tokenizer, ...lines: string[]): Promise<string> {
   backend.writeState(0, null);
-  let tokens = tokenizer.encode(`User: ${question}\n\nAssistant:`);
-  const written: number[] = [];
-  const greedy = {
-    seed: "golden",
-    temperature: 0,
-    topP: 1,
-    presencePenalty: 0,
-    frequencyPenalty: 0,
-    penaltyDecay: 1,
-  };
-  for (let draw = 0; draw < 100; draw++) {
-    const sample = { ...greedy, draw };
-    const [row] = await backend.step({ rows: [{ slot: 0, tokens, want: "none", sample }] });
-    if (row === undefined || row.token === null) throw new Error("the logits are not finite");
-    written.push(row.token);
-    tokens = [row.token];
-    const text = Buffer.from(tokenizer.decode(written)).toString("utf8");
-    if (text.endsWith("\n\n")) return text;
+  let text = "";
+  let tokens: number[] = [];
+  for (const line of lines) {
+    tokens.push(...tokenizer.encode(`User: ${line}\n\nAssistant:`));
+    const written: number[] = [];
+    for (text = ""; !text.endsWith("\n\n");) {
+      if (written.length === repliesTokensMax) throw new Error(`the reply did not end: ${text}`);
+      const sample = { ...greedy, draw: written.length };
+      const [row] = await backend.step({ rows: [{ slot: 0, tokens, want: "none", sample }] });
+      if (row === undefined || row.token === null) throw new Error("the logits are not finite");
+      written.push(row.token);
+      // What was drawn last is fed with what comes next.
+      tokens = [row.token];
+      text = Buffer.from(tokenizer.decode(written)).toString("utf8");
+    }
   }
-  throw new Error("the reply did not end");
+  return text;
 }
