@@ -27,7 +27,7 @@ WEIGHTS = {
 }
 LANGUAGE_SWITCH = 0.12
 # Turns that tell a value or ask for one; a value told is mostly asked for next.
-MEMORY = 0.2
+MEMORY = 0.15
 RECALL = 0.8
 ASK_UNTOLD = 0.15
 KINDS = ["name", "number", "colour"]
@@ -38,8 +38,7 @@ DRILLS_FALL = 0.1
 DRILL_TOKENS = (3, 40)
 # Answers are cut, once they are known by heart, after a few tokens: the choice among them is left.
 CUTS_BEGIN = 0.15
-CUT_TOKENS = (4, 7)
-USER_WEIGHT = 0.05
+CUT_TOKENS = (3, 6)
 TOKEN_DROPOUT = [0.0, 0.0, 0.15, 0.3]
 
 
@@ -99,7 +98,7 @@ class Conversation:
         end = self.supply.tokenizer.encode("\n\n")
         while True:
             prompt, reply, exact = self.turn()
-            yield prompt, USER_WEIGHT
+            yield prompt, 0.0
             if exact or self.rng.random() >= cuts:
                 yield reply, 1.0
             else:

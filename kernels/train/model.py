@@ -75,8 +75,9 @@ class Rwkv5:
         self.dtype = matmul_dtype
         self.lora_scale = lora_scale
 
-    def forward(self, tokens, state=None):
-        """Logits [B, T, V] of rows [B, T]; T a multiple of 16. `state`: see `initial_state`."""
+    def forward(self, tokens, state=None, scored=None):
+        """Logits [B, T, V] of rows [B, T]; T a multiple of 16. `state`: see `initial_state`.
+        With `scored`, a mask over the B · T places, only theirs: [scored, V]."""
         x = self.embed(tokens)
         state = state or self.initial_state(len(tokens))
         for layer in range(self.layers):
@@ -86,6 +87,8 @@ class Rwkv5:
             x = x + self.time_mix(a, shifted(a, att_shift), wkv, b)
             c = self.norm(x, f"{b}ln2")
             x = x + self.channel_mix(c, shifted(c, ffn_shift), b)
+        if scored is not None:
+            x = x.reshape(-1, self.width)[scored]
         return self.linear(self.norm(x, "ln_out"), "head.weight")
 
     def step(self, tokens, state):

@@ -126,17 +126,15 @@ class Run:
         """A shard's gradients, and the summed loss and number of its answers' tokens."""
         tokens = torch.tensor([ids for ids, _ in rows]).to(self.device.name)
         weights = torch.tensor([w for _, w in rows])[:, 1:].reshape(-1)
-        answered = weights == 1.0
-        count = int(answered.sum())
-        weights, answered = weights.to(self.device.name), answered.to(self.device.name)
-        logits = self.model.forward(tokens[:, :-1])
-        losses = F.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]), tokens[:, 1:].reshape(-1), reduction="none"
-        )
+        scored = weights > 0
+        weights, scored = weights[scored].to(self.device.name), scored.to(self.device.name)
+        logits = self.model.forward(tokens[:, :-1], scored=scored)
+        targets = tokens[:, 1:].reshape(-1)[scored]
+        losses = F.cross_entropy(logits, targets, reduction="none")
         gradients = torch.autograd.grad(
             (losses * weights).sum() / weight_sum, list(self.trained.values())
         )
-        return gradients, losses.detach()[answered].sum(), count
+        return gradients, losses.detach().sum(), len(targets)
 
     def save(self):
         tensors = {}
