@@ -14,6 +14,7 @@
  * - `writeState(slot, null)` zeroes the slot: nothing of the former owner remains.
  */
 import type { ModelConfig } from "#kernels/model/config.ts";
+import type { OpenModelOptions } from "#kernels/model/model.ts";
 
 /** Index of a live state inside a backend, `0 … slots - 1`. */
 export type SlotIndex = number;
@@ -104,5 +105,9 @@ export interface Backend {
   close(): void;
 }
 
-/** Opens a backend on a model directory (`model.json`, `weights.safetensors`). */
-export type OpenBackend = (modelDirectory: string, limits: BackendLimits) => Promise<Backend>;
+/** Opens a backend on a model directory and chooses which of its weights to run. */
+export type OpenBackend = (
+  modelDirectory: string,
+  limits: BackendLimits,
+  options?: OpenModelOptions,
+) => Promise<Backend>;

@@ -98,6 +98,14 @@ export class SafetensorsFile {
     return numbers;
   }
 
+  /** A tensor's bytes as they are; a fresh array at each call. */
+  readBytes(name: string): Uint8Array<ArrayBuffer> {
+    const { offset, bytes } = this.location(name);
+    const target = new Uint8Array(bytes);
+    this.#readInto(target, offset);
+    return target;
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -123,12 +131,15 @@ export class SafetensorsFile {
   }
 }
 
-/** One tensor to write. `bytes` is called once, when its turn comes, so a model need not fit memory. */
+/**
+ * One tensor to write. `bytes` is called once, when its turn comes, and may give the tensor in pieces,
+ * so neither a model nor a tensor need fit memory.
+ */
 export interface TensorSource {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
-  readonly bytes: () => Uint8Array;
+  readonly bytes: () => Uint8Array | Iterable<Uint8Array>;
 }
 
 /**
@@ -161,12 +172,16 @@ export function writeSafetensors(
   try {
     writeFully(descriptor, prefix);
     ordered.forEach(({ name, bytes }, index) => {
-      const data = bytes();
       const expected = ends[index]! - (ends[index - 1] ?? 0);
-      if (data.length !== expected) {
-        throw new RangeError(`${name} gave ${data.length} bytes, its shape needs ${expected}`);
+      const data = bytes();
+      let written = 0;
+      for (const piece of data instanceof Uint8Array ? [data] : data) {
+        writeFully(descriptor, piece);
+        written += piece.length;
       }
-      writeFully(descriptor, data);
+      if (written !== expected) {
+        throw new RangeError(`${name} gave ${written} bytes, its shape needs ${expected}`);
+      }
     });
   } finally {
     closeSync(descriptor);

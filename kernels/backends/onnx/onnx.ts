@@ -22,17 +22,18 @@ import { GraphSession, type IndexTensors } from "#kernels/backends/onnx/session.
 import { LiveStates } from "#kernels/backends/onnx/states.ts";
 import { checkPlan, checkSlot } from "#kernels/backends/plan.ts";
 import type { ModelConfig } from "#kernels/model/config.ts";
-import { openModel } from "#kernels/model/model.ts";
+import { type Model, openModel } from "#kernels/model/model.ts";
+import { variantName } from "#kernels/model/quantise/layout.ts";
 import { isFiniteRow, Sampler } from "#kernels/sampler/sampler.ts";
 
 /**
  * @throws ModelError when the directory does not hold a usable model, `BACKEND_UNAVAILABLE` when
  *   onnxruntime does not load
  */
-export const openOnnx: OpenBackend = async (modelDirectory, limits) => {
-  const model = await openModel(modelDirectory);
+export const openOnnx: OpenBackend = async (modelDirectory, limits, options) => {
+  const model = await openModel(modelDirectory, options);
   try {
-    return new OnnxBackend(await GraphSession.open(model, limits.threads), model.config, limits);
+    return new OnnxBackend(await GraphSession.open(model, limits.threads), model, limits);
   } finally {
     model.close();
   }
@@ -42,7 +43,7 @@ class OnnxBackend implements Backend {
   readonly name = "onnx";
   readonly config: ModelConfig;
   readonly limits: BackendLimits;
-  /** With the version, since another onnxruntime may add up in another order. */
+  /** With the version of onnxruntime, since another onnxruntime may add up in another order. */
   readonly numericClass: string;
   readonly chunkExact = true;
   readonly #session: GraphSession;
@@ -52,10 +53,11 @@ class OnnxBackend implements Backend {
   readonly #decodeIndices = new Map<number, IndexTensors>();
   #phase: "idle" | "stepping" | "closed" = "idle";
 
-  constructor(session: GraphSession, config: ModelConfig, limits: BackendLimits) {
+  constructor(session: GraphSession, model: Model, limits: BackendLimits) {
+    const { config, variant } = model;
     this.config = config;
     this.limits = limits;
-    this.numericClass = `onnx-${session.runtimeVersion}/${instructionSet()}/none`;
+    this.numericClass = `onnx-${session.runtimeVersion}/${instructionSet()}/${variantName(variant)}`;
     this.#session = session;
     this.#states = new LiveStates(config);
     this.#sampler = new Sampler(limits.slots, config.vocabSize);

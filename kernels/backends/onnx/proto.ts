@@ -8,7 +8,7 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
 /** `TensorProto.DataType`, the members we use. */
-export const dataType = { float32: 1, int64: 7, float16: 10, bfloat16: 16 } as const;
+export const dataType = { float32: 1, uint8: 2, int64: 7, float16: 10, bfloat16: 16 } as const;
 export type DataType = keyof typeof dataType;
 
 export type Attribute = { readonly float: number } | { readonly int: number } | string;
