@@ -106,7 +106,7 @@ class OnnxBackend implements Backend {
     );
     const before = this.#states.gather(rows.map((row) => row.slot));
     const { logits, states } = await this.#session.run(tokens, this.#indicesOf(rows), before);
-    this.#states.replace(states);
+    this.#states.replace(states, before);
     let read = 0;
     return rows.map((row) => {
       const length = wantedCount(row) * this.config.vocabSize;

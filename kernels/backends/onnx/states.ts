@@ -3,8 +3,12 @@
  *
  * A state lies in exactly one batch: the outputs of the last run its slot took part in, or a batch of
  * its own. So the outputs of a step are the inputs of the next, uncopied, for as long as the same
- * slots go on together; only a change of company copies. A slot that never held a state has none and
- * reads as zeros.
+ * slots go on together; only a change of company copies, and then each state once. A slot that never
+ * held a state has none and reads as zeros.
+ *
+ * onnxruntime-node computes outputs into memory of its own and copies each into a new buffer, even when
+ * it is given one to write to (measured). So what a step leaves behind is freed at once and by hand:
+ * the allocator hands the same pages to the next step, and the garbage collector never sees them.
  */
 import type { CanonicalState, SlotIndex } from "#kernels/backends/contract.ts";
 import { type ModelConfig, stateLength } from "#kernels/model/config.ts";
@@ -26,7 +30,7 @@ export class LiveStates {
     this.#config = config;
   }
 
-  /** The states of `slots` as one batch, which stays unchanged and current until `replace`. */
+  /** The states of `slots` as one batch, for a run whose results `replace` will put in place. */
   gather(slots: readonly SlotIndex[]): StateBatch {
     const resident = this.#batchOfSlot.get(slots[0]!);
     if (resident !== undefined && sameSlots(resident.slots, slots)) return resident;
@@ -38,8 +42,11 @@ export class LiveStates {
     return batch;
   }
 
-  /** Makes `batch` the place of its slots' states. Others that lay beside them move out. */
-  replace(batch: StateBatch): void {
+  /**
+   * Makes `batch` the place of its slots' states, `before` being what the run was given. Other states
+   * that lay beside the former ones move out.
+   */
+  replace(batch: StateBatch, before: StateBatch): void {
     const left = new Set<StateBatch>();
     for (const slot of batch.slots) {
       const former = this.#batchOfSlot.get(slot);
@@ -47,6 +54,7 @@ export class LiveStates {
       this.#batchOfSlot.set(slot, batch);
     }
     for (const former of left) this.#dissolve(former);
+    if (!left.has(before)) free(before);
   }
 
   write(slot: SlotIndex, state: CanonicalState | null): void {
@@ -89,6 +97,7 @@ export class LiveStates {
       this.#copyRow([former, row], [own, 0]);
       this.#batchOfSlot.set(slot, own);
     });
+    free(former);
   }
 
   #allocate(slots: readonly SlotIndex[]): StateBatch {
@@ -116,6 +125,11 @@ export class LiveStates {
     }
     return undefined;
   }
+}
+
+/** Gives the memory back now; whoever still holds a view of it finds it empty. */
+function free({ shift, wkv }: StateBatch): void {
+  for (const { buffer } of [shift, ...wkv]) (buffer as ArrayBuffer).transfer(0);
 }
 
 function sameSlots(a: readonly SlotIndex[], b: readonly SlotIndex[]): boolean {
