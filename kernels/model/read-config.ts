@@ -12,16 +12,28 @@ import {
   type VariantTensor,
   variantTensors,
 } from "./quantise/layout.ts";
-import { isFloatDtype, type SafetensorsFile } from "./safetensors.ts";
+import { shown } from "./formats/refusal.ts";
+import { isFloatDtype } from "./safetensors.ts";
+import type { Dtype } from "./safetensors-header.ts";
 import { detectVersion, versionAdvice } from "./version.ts";
 
 const layerNormEps = 1e-5;
 const headSizeMin = 8;
 const headSizeMax = 128;
 
+/** Named tensors, wherever they lie. */
+export interface NamedTensors {
+  /** For the words of a refusal. */
+  readonly path: string;
+  readonly tensors: ReadonlyMap<
+    string,
+    { readonly dtype: Dtype; readonly shape: readonly number[] }
+  >;
+}
+
 /** Shapes to configuration, and the proof that the weights are what the configuration says. */
 export function readConfig(
-  weights: SafetensorsFile,
+  weights: NamedTensors,
   { groupNormEps, variant }: { readonly groupNormEps: number; readonly variant: Variant | null },
 ): ModelConfig {
   const broken = (reason: string): ModelError =>
@@ -58,7 +70,7 @@ export function readConfig(
   );
   if (mismatch !== null) throw broken(mismatch);
   for (const { name, dtype } of expected) {
-    const actual = weights.location(name).dtype;
+    const actual = weights.tensors.get(name)!.dtype;
     if (dtype === null ? isFloatDtype(actual) : dtype === actual) continue;
     const wanted = dtype === null ? "F32, F16 and BF16 are read" : `${dtype} is read`;
     throw broken(`dtype-not-read: ${name} is ${actual}; ${wanted}`);
@@ -106,5 +118,7 @@ function squeezed(shape: readonly number[]): string {
 
 function listed(names: readonly string[]): string {
   const more = names.length > 3 ? ` and ${names.length - 3} more` : "";
-  return `${names.slice(0, 3).join(", ")}${more}`;
+  // A canonical name needs no quotes; others are a stranger's words.
+  const told = names.slice(0, 3).map((name) => (/^[\w.]{1,80}$/.test(name) ? name : shown(name)));
+  return `${told.join(", ")}${more}`;
 }

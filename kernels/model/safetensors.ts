@@ -17,6 +17,7 @@ import {
   parseHeader,
   parseHeaderLength,
 } from "./safetensors-header.ts";
+import { layOut } from "./safetensors-layout.ts";
 
 /** Bytes read at a time while widening: bounds the memory beside the result. */
 const chunkBytes = 1 << 20;
@@ -142,47 +143,27 @@ export interface TensorSource {
   readonly bytes: () => Uint8Array | Iterable<Uint8Array>;
 }
 
-/**
- * Writes a file that any safetensors reader takes. Equal input gives equal bytes: wider types come
- * first, as the format's own writer does it, else the given order stays; so every tensor is aligned
- * to its element, and the header is padded with spaces until the data starts at a multiple of 8.
- */
+/** Writes a file that any safetensors reader takes; how it lies is `safetensors-layout.ts`'s. */
 export function writeSafetensors(
   path: string,
   sources: readonly TensorSource[],
   metadata: Readonly<Record<string, string>> = {},
 ): void {
-  const ordered = [...sources].sort((a, b) => bytesPerElement(b.dtype) - bytesPerElement(a.dtype));
-  const header = new Map<string, unknown>();
-  if (Object.keys(metadata).length > 0) header.set("__metadata__", metadata);
-  let end = 0;
-  const ends = ordered.map(({ name, dtype, shape }) => {
-    const begin = end;
-    end += shape.reduce((product, extent) => product * extent, bytesPerElement(dtype));
-    header.set(name, { dtype, shape, data_offsets: [begin, end] });
-    return end;
-  });
-  const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));
-  const headerBytes = Math.ceil(json.length / 8) * 8;
-  const prefix = Buffer.alloc(8 + headerBytes, " ");
-  prefix.writeBigUInt64LE(BigInt(headerBytes), 0);
-  json.copy(prefix, 8);
-
+  const { prefix, tensors } = layOut(sources, metadata);
   const descriptor = openSync(path, "w");
   try {
     writeFully(descriptor, prefix);
-    ordered.forEach(({ name, bytes }, index) => {
-      const expected = ends[index]! - (ends[index - 1] ?? 0);
-      const data = bytes();
+    for (const { tensor, bytes } of tensors) {
+      const data = tensor.bytes();
       let written = 0;
       for (const piece of data instanceof Uint8Array ? [data] : data) {
         writeFully(descriptor, piece);
         written += piece.length;
       }
-      if (written !== expected) {
-        throw new RangeError(`${name} gave ${written} bytes, its shape needs ${expected}`);
+      if (written !== bytes) {
+        throw new RangeError(`${tensor.name} gave ${written} bytes, its shape needs ${bytes}`);
       }
-    });
+    }
   } finally {
     closeSync(descriptor);
   }
