@@ -86,22 +86,23 @@ export class SafetensorsFile {
     return location;
   }
 
-  /** The tensor's numbers, row-major, widened to fp32. A fresh array at each call. */
-  read(name: string): Float32Array<ArrayBuffer> {
-    const { dtype, offset, bytes } = this.location(name);
+  /** The tensor's numbers or a part of them, row-major, widened to fp32. A fresh array at each call. */
+  read(name: string, part?: Part): Float32Array<ArrayBuffer> {
+    const { dtype, ...whole } = this.location(name);
     if (!isFloatDtype(dtype)) {
       const reason = `dtype-not-read: ${name} is ${dtype}; F32, F16 and BF16 are read`;
       throw new ModelError("MODEL_BROKEN", { path: this.path, reason });
     }
+    const { offset, bytes } = partOf(whole, part, bytesPerElement(dtype));
     const numbers = new Float32Array(bytes / bytesPerElement(dtype));
     if (dtype === "F32") this.#readInto(new Uint8Array(numbers.buffer), offset);
     else this.#widen(numbers, offset, dtype === "F16" ? halfToFloat : bfloatToFloat);
     return numbers;
   }
 
-  /** A tensor's bytes as they are; a fresh array at each call. */
-  readBytes(name: string): Uint8Array<ArrayBuffer> {
-    const { offset, bytes } = this.location(name);
+  /** A tensor's bytes, or a part of them, as they are; a fresh array at each call. */
+  readBytes(name: string, part?: Part): Uint8Array<ArrayBuffer> {
+    const { offset, bytes } = partOf(this.location(name), part, 1);
     const target = new Uint8Array(bytes);
     this.#readInto(target, offset);
     return target;
@@ -130,6 +131,25 @@ export class SafetensorsFile {
       throw new ModelError("MODEL_BROKEN", values, { cause: error });
     }
   }
+}
+
+/** Numbers, or bytes, counted from the tensor's first. */
+interface Part {
+  readonly from: number;
+  readonly count: number;
+}
+
+function partOf(
+  whole: { readonly offset: number; readonly bytes: number },
+  part: Part | undefined,
+  unitBytes: number,
+): { readonly offset: number; readonly bytes: number } {
+  if (part === undefined) return whole;
+  const [from, bytes] = [part.from * unitBytes, part.count * unitBytes];
+  if (from < 0 || bytes < 0 || from + bytes > whole.bytes) {
+    throw new RangeError(`${part.count} from ${part.from} of ${whole.bytes / unitBytes}`);
+  }
+  return { offset: whole.offset + from, bytes };
 }
 
 /**

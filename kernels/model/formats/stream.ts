@@ -1,9 +1,11 @@
 /**
  * Streams tensors from where they lie into one new safetensors file, through one small buffer.
  *
- * Equal tensors give equal bytes, whatever file they come from (`safetensors-layout.ts`). The file is on the disk when the promise is fulfilled; when
- * it is not, what was written so far is the caller's to remove.
+ * Equal tensors give equal bytes, whatever file they come from (`safetensors-layout.ts`). The file is
+ * on the disk when the promise is fulfilled; when it is not, what was written so far is the caller's to
+ * remove.
  */
+import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { ModelError } from "#kernels/errors.ts";
 import type { Dtype } from "../safetensors-header.ts";
@@ -32,8 +34,10 @@ export class WeightsStream {
     return this.#layout.bytes;
   }
 
-  async write(path: string, options: StreamOptions): Promise<void> {
+  /** @returns the SHA-256 of the file, in hex */
+  async write(path: string, options: StreamOptions): Promise<string> {
     const target = await open(path, "wx");
+    const hash = createHash("sha256").update(this.#layout.prefix);
     try {
       const { prefix, tensors } = this.#layout;
       await writeAll(target, prefix);
@@ -45,6 +49,7 @@ export class WeightsStream {
           const length = Math.min(chunkBytes, bytes - at);
           const chunk = buffer.subarray(0, length);
           await readAll(tensor, at, chunk);
+          hash.update(chunk);
           await writeAll(target, chunk);
           at += length;
           done += length;
@@ -52,6 +57,7 @@ export class WeightsStream {
         }
       }
       await target.sync();
+      return hash.digest("hex");
     } finally {
       await target.close();
     }

@@ -6,9 +6,10 @@
  * `MODEL_KIND`; a model with tensors missing, unknown or misshapen with `MODEL_BROKEN`.
  */
 import { ModelError } from "#kernels/errors.ts";
-import { canonicalTensors } from "../config.ts";
+import { canonicalTensors, type ModelConfig } from "../config.ts";
 import { worldGroupNormEps } from "../description.ts";
 import { readConfig } from "../read-config.ts";
+import type { Dtype } from "../safetensors-header.ts";
 import type { Weights, SourceTensor } from "./container.ts";
 import { canonicalNames, type Dialect, dialectOf } from "./names.ts";
 import { shown } from "./refusal.ts";
@@ -24,7 +25,9 @@ export interface WholeModel {
   readonly dialect: Dialect;
   /** In canonical order. */
   readonly tensors: readonly WholeTensor[];
-  readonly vocabSize: number;
+  /** Its eps of the norm is a World model's; nothing else here depends on it. */
+  readonly config: ModelConfig;
+  readonly embeddingType: Dtype;
 }
 
 /** `path` only names the weights in an error. */
@@ -45,7 +48,7 @@ export function wholeModel(weights: Weights, path: string): WholeModel {
   const tensors = [...canonicalTensors(config)].map(([name, shape]) => {
     return { name, shape, source: sources.get(name)! };
   });
-  return { dialect, tensors, vocabSize: config.vocabSize };
+  return { dialect, tensors, config, embeddingType: sources.get("emb.weight")!.dtype };
 }
 
 /** What the file is, when it is no set of plain weights. */
