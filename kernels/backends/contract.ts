@@ -7,7 +7,8 @@
  * no synchronous run. One step at a time: until its promise settles, no other method may be called.
  *
  * Promises, checked for every backend by one suite (`test/contract/backend.suite.ts`):
- * - a row's logits and state are bit-equal whether it runs alone or with any batch mates;
+ * - a row's logits and state are bit-equal whether it runs alone or with any batch mates (but for
+ *   numeric classes whose name ends in `-b128`, whose kernels trade that for speed);
  * - feeding tokens in any split gives the same state as feeding them at once, up to the numeric
  *   class's stated tolerance (`chunkExact` says whether that tolerance is zero);
  * - a row with non-finite logits gets no token, says so, and leaves its mates untouched;

@@ -1,10 +1,14 @@
 /**
- * The onnx backend: the contract on onnxruntime's CPU kernels, fp32, wherever npm has a binary.
+ * The onnx backend: the contract on onnxruntime's CPU kernels, in fp32 or on a quantised variant with
+ * int8 activations, wherever npm has a binary.
  *
  * Owns one session and the live states. A row gives the same bits in any batch and its tokens in any
- * split, see `graph.ts`; so a plan whose rows differ much in length may be run in several parts.
- * Memory: the matrices once in fp32, one state for each slot in use, and activations in proportion
- * to the longest plan so far, which its maker bounds.
+ * split, see `graph.ts`; so a plan whose rows differ much in length may be run in several parts. The
+ * exception are variants with blocks of 128: there both differ by rounding, and the numeric class says
+ * so (`q4-b128`).
+ * Memory: the matrices once as onnxruntime packs them (4 bytes a number in fp32, about 1.4 in q8 and
+ * 0.8 in q4), one state for each slot in use and two more while a step runs, and activations in
+ * proportion to the longest plan so far, which its maker bounds.
  */
 import type {
   Backend,
@@ -23,7 +27,7 @@ import { LiveStates } from "#kernels/backends/onnx/states.ts";
 import { checkPlan, checkSlot } from "#kernels/backends/plan.ts";
 import type { ModelConfig } from "#kernels/model/config.ts";
 import { type Model, openModel } from "#kernels/model/model.ts";
-import { variantName } from "#kernels/model/quantise/layout.ts";
+import { blockDefault, variantName } from "#kernels/model/quantise/layout.ts";
 import { isFiniteRow, Sampler } from "#kernels/sampler/sampler.ts";
 
 /**
@@ -45,7 +49,7 @@ class OnnxBackend implements Backend {
   readonly limits: BackendLimits;
   /** With the version of onnxruntime, since another onnxruntime may add up in another order. */
   readonly numericClass: string;
-  readonly chunkExact = true;
+  readonly chunkExact: boolean;
   readonly #session: GraphSession;
   readonly #states: LiveStates;
   readonly #sampler: Sampler;
@@ -58,6 +62,8 @@ class OnnxBackend implements Backend {
     this.config = config;
     this.limits = limits;
     this.numericClass = `onnx-${session.runtimeVersion}/${instructionSet()}/${variantName(variant)}`;
+    // Longer blocks are added up in another order when there are several tokens.
+    this.chunkExact = variant === null || variant.block === blockDefault;
     this.#session = session;
     this.#states = new LiveStates(config);
     this.#sampler = new Sampler(limits.slots, config.vocabSize);
@@ -119,7 +125,7 @@ class OnnxBackend implements Backend {
 
   #answer(row: PlanRow, logits: Float32Array): RowResult {
     const { slot, want, sample } = row;
-    const finite = isFiniteRow(logits);
+    const finite = logits.length === 0 || (this.#states.isFinite(slot) && isFiniteRow(logits));
     const last = logits.subarray(logits.length - this.config.vocabSize);
     const token = finite && sample !== undefined ? this.#sampler.draw(slot, last, sample) : null;
     return { slot, logits: want === "none" ? null : logits, token, finite };

@@ -12,6 +12,7 @@
  */
 import type { CanonicalState, SlotIndex } from "#kernels/backends/contract.ts";
 import { type ModelConfig, stateLength } from "#kernels/model/config.ts";
+import { isFiniteRow } from "#kernels/sampler/sampler.ts";
 
 /** The states of some slots, row by row. */
 export interface StateBatch {
@@ -25,6 +26,7 @@ export interface StateBatch {
 export class LiveStates {
   readonly #config: ModelConfig;
   readonly #batchOfSlot = new Map<SlotIndex, StateBatch>();
+  readonly #notFinite = new Set<SlotIndex>();
 
   constructor(config: ModelConfig) {
     this.#config = config;
@@ -61,6 +63,8 @@ export class LiveStates {
     if (state !== null && state.length !== stateLength(this.#config)) {
       throw new RangeError(`a state has ${stateLength(this.#config)} numbers, not ${state.length}`);
     }
+    if (state === null || isFiniteRow(state)) this.#notFinite.delete(slot);
+    else this.#notFinite.add(slot);
     const resident = this.#batchOfSlot.get(slot);
     if (resident === undefined && state === null) return;
     const batch = resident ?? this.#allocate([slot]);
@@ -71,6 +75,14 @@ export class LiveStates {
       else part.set(state.subarray(position, (position += part.length)));
     }
     this.#batchOfSlot.set(slot, batch);
+  }
+
+  /**
+   * False from the writing of a state with NaN or ±Inf until the next one. Shifts with such numbers
+   * need not show in the logits: quantised products take rounded inputs.
+   */
+  isFinite(slot: SlotIndex): boolean {
+    return !this.#notFinite.has(slot);
   }
 
   read(slot: SlotIndex): CanonicalState {
