@@ -32,7 +32,7 @@ export class GraphBuilder {
   output(value: Value, name: string): void {
     const parts = { inputs: [value], outputs: [name], attributes: {} };
     this.#nodes.push({ operator: "Identity", domain: "", ...parts });
-    this.#outputs.push({ name, type: "float32" });
+    this.#outputs.push({ name });
   }
 
   /** A constant whose numbers travel inside the model. */

@@ -29,6 +29,12 @@ export function wkvNames(layer: number): { readonly before: string; readonly aft
   return { before: `wkv.${layer}`, after: `wkv.${layer}.next` };
 }
 
+/**
+ * An output of no use, the first one: a sequence of tensors, which onnxruntime-node cannot hand back.
+ * `session.ts` says what it is good for.
+ */
+export const unreturnable = "unreturnable";
+
 /** What `packing.ts` computes for each step; all indices are int64. */
 interface StepInputs {
   /** `[P]` token ids */
@@ -75,6 +81,10 @@ export function buildGraph(model: Model): OnnxGraph {
   const context: Context = { graph, weights, config, step, witnesses: [] };
   const states = declareStates(context);
 
+  graph.output(
+    graph.op("SequenceConstruct", [graph.constant("nothing", Float32Array.of(0), [1])]),
+    unreturnable,
+  );
   let residual = embed(context);
   let normed = layerNorm(context, residual, "blocks.0.ln1");
   const shifts: Value[] = [];

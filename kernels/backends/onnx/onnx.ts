@@ -7,7 +7,7 @@
  * exception are variants with blocks of 128: there both differ by rounding, and the numeric class says
  * so (`q4-b128`).
  * Memory: the matrices once as onnxruntime packs them (4 bytes a number in fp32, about 1.4 in q8 and
- * 0.8 in q4), one state for each slot in use and two more while a step runs, and activations in
+ * 0.8 in q4), two states for each slot in use and at most one more, and activations in
  * proportion to the longest plan so far, which its maker bounds.
  */
 import type {
@@ -55,6 +55,7 @@ class OnnxBackend implements Backend {
   readonly #sampler: Sampler;
   /** Of pure decode steps, by number of rows: they differ in nothing but tokens. */
   readonly #decodeIndices = new Map<number, IndexTensors>();
+  #scratch = new Float32Array();
   #phase: "idle" | "stepping" | "closed" = "idle";
 
   constructor(session: GraphSession, model: Model, limits: BackendLimits) {
@@ -65,7 +66,7 @@ class OnnxBackend implements Backend {
     // Longer blocks are added up in another order when there are several tokens.
     this.chunkExact = variant === null || variant.block === blockDefault;
     this.#session = session;
-    this.#states = new LiveStates(config);
+    this.#states = new LiveStates(config, limits.slots);
     this.#sampler = new Sampler(limits.slots, config.vocabSize);
   }
 
@@ -110,9 +111,10 @@ class OnnxBackend implements Backend {
       rows.flatMap((row) => row.tokens),
       BigInt,
     );
-    const before = this.#states.gather(rows.map((row) => row.slot));
-    const { logits, states } = await this.#session.run(tokens, this.#indicesOf(rows), before);
-    this.#states.replace(states, before);
+    const states = this.#states.exchange(rows.map((row) => row.slot));
+    const logits = this.#logitsFor(rows);
+    await this.#session.run({ tokens, indices: this.#indicesOf(rows), states }, logits);
+    states.commit();
     let read = 0;
     return rows.map((row) => {
       const length = wantedCount(row) * this.config.vocabSize;
@@ -121,6 +123,14 @@ class OnnxBackend implements Backend {
       const isShared = own.length < logits.length && row.want !== "none";
       return this.#answer(row, isShared ? own.slice() : own);
     });
+  }
+
+  /** Room for all logits of a run; the same again and again while no row wants to keep its own. */
+  #logitsFor(rows: readonly PlanRow[]): Float32Array {
+    const length = rows.reduce((sum, row) => sum + wantedCount(row), 0) * this.config.vocabSize;
+    if (rows.some((row) => row.want !== "none")) return new Float32Array(length);
+    if (this.#scratch.length < length) this.#scratch = new Float32Array(length);
+    return this.#scratch.subarray(0, length);
   }
 
   #answer(row: PlanRow, logits: Float32Array): RowResult {
