@@ -1,5 +1,5 @@
-/** Memory of the onnx backend over many steps: what a step leaves behind is given back. */
-import { mkdtempSync, rmSync } from "node:fs";
+/** Memory of the onnx backend: what a step leaves behind is given back, and the embedding stays on disk. */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
@@ -7,6 +7,7 @@ import { runInNewContext } from "node:vm";
 import { afterAll, expect, test } from "vitest";
 import type { Backend, PlanRow } from "#kernels/backends/contract.ts";
 import { openOnnx } from "#kernels/backends/onnx/onnx.ts";
+import { openModel } from "#kernels/model/model.ts";
 import { writeRandomModel } from "#kernels/model/random-model.ts";
 
 const shape = { layers: 2, heads: 4, headSize: 64, ffnWidth: 256, vocabSize: 512 };
@@ -42,6 +43,31 @@ async function run(backend: Backend, from: number, to: number): Promise<number> 
   }
   return most;
 }
+
+const smaps = "/proc/self/smaps";
+
+test.skipIf(!existsSync(smaps))("of the embedding only what was looked up is read", async () => {
+  const wide = join(directory, "wide");
+  writeRandomModel(wide, { ...shape, vocabSize: 65_536 }, { seed: 1, quantise: "q8" });
+  const model = await openModel(wide);
+  const { offset, bytes } = model.location("emb.weight");
+  model.close();
+  const backend = await openOnnx(wide, { slots: 1, threads: 1 });
+  await backend.step({ rows: [{ slot: 0, tokens: [5, 40_000], want: "last" }] });
+  const mappings = readFileSync(smaps, "utf8").split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/);
+  const residentKib = mappings.flatMap((mapping) => {
+    const [range, , from, , , path] = mapping.split("\n")[0]!.split(/\s+/);
+    const [first, end] = range!.split("-").map((address) => Number.parseInt(address, 16));
+    const start = Number.parseInt(from!, 16);
+    const holdsIt = start <= offset && start + end! - first! >= offset + bytes;
+    const kib = Number(/^Rss:\s+(\d+)/m.exec(mapping)![1]);
+    return path === model.weightsPath && holdsIt ? [kib] : [];
+  });
+  backend.close();
+  // Two rows of 512 bytes, and the pages around them.
+  expect(residentKib).toHaveLength(1);
+  expect(residentKib[0]).toBeLessThan(bytes / 1024 / 20);
+});
 
 test("heap and external memory stay where they are over 10,000 steps", async () => {
   writeRandomModel(directory, shape, { seed: 1, quantise: "q4" });
