@@ -2,6 +2,7 @@
 import { physicalCores } from "#infra/process/cores.ts";
 import type { Backend, OpenBackend } from "#kernels/backends/contract.ts";
 import { openOnnx } from "#kernels/backends/onnx/onnx.ts";
+import type { Quantise } from "#kernels/model/quantise/layout.ts";
 import { openReference } from "#kernels/backends/reference/reference.ts";
 
 const backends: Readonly<Record<string, OpenBackend>> = {
@@ -9,8 +10,12 @@ const backends: Readonly<Record<string, OpenBackend>> = {
   reference: openReference,
 };
 
-export async function openBackend(name: string, directory: string): Promise<Backend> {
+export async function openBackend(
+  name: string,
+  directory: string,
+  quantise: Quantise | undefined,
+): Promise<Backend> {
   const open = backends[name];
   if (open === undefined) throw new Error(`unknown backend ${name}`);
-  return open(directory, { slots: 1, threads: physicalCores() });
+  return open(directory, { slots: 1, threads: physicalCores() }, { quantise });
 }

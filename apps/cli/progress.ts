@@ -13,14 +13,24 @@ export class ProgressBar {
   readonly #label: string;
   readonly #total: number;
   readonly #timeLeft: (time: string) => string;
+  readonly #amount: (count: number) => string;
   readonly #samples: { atMs: number; done: number }[] = [];
   #drawnAtMs = 0;
   #drawn = false;
 
-  constructor(label: string, total: number, timeLeft: (time: string) => string) {
+  /** `amount` words what is counted; left out: bytes. */
+  constructor(
+    label: string,
+    total: number,
+    options: {
+      readonly timeLeft: (time: string) => string;
+      readonly amount?: (count: number) => string;
+    },
+  ) {
     this.#label = label;
     this.#total = total;
-    this.#timeLeft = timeLeft;
+    this.#timeLeft = options.timeLeft;
+    this.#amount = options.amount ?? bytes;
   }
 
   update(done: number): void {
@@ -33,7 +43,7 @@ export class ProgressBar {
     while (nowMs - (this.#samples[0]?.atMs ?? nowMs) > speedWindowMs) this.#samples.shift();
     if (done < this.#total && nowMs - this.#drawnAtMs < redrawMs) return;
     this.#drawnAtMs = nowMs;
-    this.#draw(this.line(done, this.#bytesPerSecond()));
+    this.#draw(this.line(done, this.#perSecond()));
   }
 
   /** Removes the bar, so that something else can be said. */
@@ -42,16 +52,16 @@ export class ProgressBar {
     this.#drawn = false;
   }
 
-  line(done: number, bytesPerSecond: number): string {
+  line(done: number, perSecond: number): string {
     const share = this.#total === 0 ? 1 : Math.min(1, done / this.#total);
     const filled = Math.round(share * barWidth);
     const bar = "█".repeat(filled) + "░".repeat(barWidth - filled);
     const left = this.#total - done;
     const parts = [
       `${this.#label} ${bar} ${(100 * share).toFixed(1).padStart(5)} %`,
-      `${bytes(done)} / ${bytes(this.#total)}`,
-      ...(bytesPerSecond > 0 ? [`${bytes(Math.round(bytesPerSecond))}/s`] : []),
-      ...(bytesPerSecond > 0 && left > 0 ? [this.#timeLeft(duration(left / bytesPerSecond))] : []),
+      `${this.#amount(done)} / ${this.#amount(this.#total)}`,
+      ...(perSecond > 0 ? [`${this.#amount(Math.round(perSecond))}/s`] : []),
+      ...(perSecond > 0 && left > 0 ? [this.#timeLeft(duration(left / perSecond))] : []),
     ];
     return parts.join("  ");
   }
@@ -62,7 +72,7 @@ export class ProgressBar {
     this.#drawn = true;
   }
 
-  #bytesPerSecond(): number {
+  #perSecond(): number {
     const [first, last] = [this.#samples[0], this.#samples.at(-1)];
     if (first === undefined || last === undefined || last.atMs - first.atMs < 200) return 0;
     return (1000 * (last.done - first.done)) / (last.atMs - first.atMs);

@@ -1,6 +1,12 @@
 /** Every verb with its words; the code behind one is loaded when it is called. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { defaultSampling } from "#infra/config/model-card.ts";
+import {
+  blockDefault,
+  blockSizes,
+  type Quantise,
+  quantisations,
+} from "#kernels/model/quantise/layout.ts";
 
 const backends = ["onnx", "reference"];
 
@@ -18,6 +24,7 @@ export function describeVerbs(program: Command): Command {
     .description("run the platform: Redis, a worker and, with DISCORD_TOKEN, the gateway")
     .option("--only <parts>", "comma-separated: gateway, worker", parts)
     .option("--workers <n>", "worker processes", positive, 1)
+    .addOption(quantiseOption())
     .action(async (options) => (await import("./verbs/start.ts")).start(options));
 
   verb(program, "chat")
@@ -33,6 +40,7 @@ export function describeVerbs(program: Command): Command {
     .option("--max-tokens <n>", "tokens at most", positive, 256)
     .option("--seed <text>", "equal seeds repeat a text", "0")
     .addOption(backendOption())
+    .addOption(quantiseOption())
     .option("--json", "print one JSON object instead of text")
     .action(async (options) => (await import("./verbs/generate.ts")).generate(options));
 
@@ -41,6 +49,7 @@ export function describeVerbs(program: Command): Command {
     .requiredOption("--model <dir>", "model directory")
     .requiredOption("--tokens <ids>", "comma-separated token ids", tokenIds)
     .addOption(backendOption())
+    .addOption(quantiseOption())
     .option("--top <n>", "print only the n most likely tokens", positive)
     .option("--json", "accepted for symmetry: the output is always JSON")
     .action(async (options) => (await import("./verbs/logits.ts")).logits(options));
@@ -80,6 +89,18 @@ export function describeVerbs(program: Command): Command {
       eps,
     )
     .option("--name <name>", "what to call the model; default: the file's name", modelName)
+    .option(
+      "--quantise <list>",
+      "comma-separated: none (the weights as they are), q8, q4",
+      quantiseList,
+      ["none"],
+    )
+    .addOption(
+      new Option("--block <n>", "numbers per scale; 128 is faster, but replies may vary with load")
+        .choices(blockSizes.map(String))
+        .default(String(blockDefault)),
+    )
+    .option("--no-quality", "do not measure what quantisation costs")
     .option("--force", "replace a model directory that is there")
     .option("--json", "print what `model inspect --json` prints")
     .action(async (input, options) => (await import("./verbs/convert.ts")).convert(input, options));
@@ -115,6 +136,20 @@ function sampled(command: Command): Command {
 
 function backendOption(): Option {
   return new Option("--backend <name>", "engine").choices(backends).default("onnx");
+}
+
+function quantiseOption(): Option {
+  const words = "weights to run; default: as they came, else q8, else q4";
+  return new Option("--quantise <kind>", words).choices(quantisations);
+}
+
+function quantiseList(text: string): Quantise[] {
+  return text.split(",").map((part) => {
+    const kind = quantisations.find((name) => name === part.trim());
+    if (kind === undefined)
+      throw new InvalidArgumentError(`not one of ${quantisations.join(", ")}`);
+    return kind;
+  });
 }
 
 function number(text: string): number {

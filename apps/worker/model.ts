@@ -3,6 +3,7 @@ import { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import { ModelError } from "#kernels/errors.ts";
 import { openModel } from "#kernels/model/model.ts";
+import type { Quantise } from "#kernels/model/quantise/layout.ts";
 import { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
 
 export interface WorkerModel {
@@ -11,9 +12,12 @@ export interface WorkerModel {
   readonly tokenizer: Tokenizer;
 }
 
-export async function openWorkerModel(directory: string): Promise<WorkerModel> {
+export async function openWorkerModel(
+  directory: string,
+  quantise?: Quantise,
+): Promise<WorkerModel> {
   try {
-    const model = await openModel(directory);
+    const model = await openModel(directory, { quantise });
     const { name, vocabularyPath } = model;
     const fingerprint = await model.fingerprint();
     model.close();

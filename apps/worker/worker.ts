@@ -7,7 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { physicalCores } from "#infra/process/cores.ts";
-import type { Config, RedisUrls } from "#infra/config/config.ts";
+import { type Config, type RedisUrls, wantedVariant } from "#infra/config/config.ts";
 import { StopListener } from "#infra/control/control.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { LivePublisher } from "#infra/live/live.ts";
@@ -43,9 +43,10 @@ export async function startWorker(
   addresses: RedisUrls,
   log: Log,
 ): Promise<RunningWorker> {
-  const model = await openWorkerModel(config.EYRIE_MODEL);
+  const model = await openWorkerModel(config.EYRIE_MODEL, wantedVariant(config));
   const engine = await Engine.open({
     modelDirectory: config.EYRIE_MODEL,
+    quantise: wantedVariant(config),
     backend: config.EYRIE_BACKEND,
     slots: config.EYRIE_SLOTS,
     threads: config.EYRIE_THREADS === 0 ? physicalCores() : config.EYRIE_THREADS,

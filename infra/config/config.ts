@@ -76,6 +76,9 @@ export const configSchema = z.object({
   EYRIE_BACKEND: choice(["onnx", "reference"], "onnx").describe(
     "Engine of the worker: `onnx` is fast, `reference` is plain TypeScript.",
   ),
+  EYRIE_QUANTISE: choice(["auto", "none", "q8", "q4"], "auto").describe(
+    "Which of the model's weights to run; `auto`: as they came if they are there, else q8, else q4.",
+  ),
   EYRIE_SLOTS: integer(16, 1, 512).describe("Conversations a worker runs in one batch."),
   EYRIE_THREADS: integer(0, 0, 256).describe("Threads of the engine; 0 means physical cores."),
   EYRIE_REPLY_TOKENS_MAX: integer(512, 1, 8192).describe("Tokens of one reply at most."),
@@ -108,6 +111,11 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     key: String(issue?.path[0] ?? "?"),
     reason: issue?.message ?? "invalid",
   });
+}
+
+/** As kernels are asked for it: nothing for `auto`. */
+export function wantedVariant({ EYRIE_QUANTISE }: Config): "none" | "q8" | "q4" | undefined {
+  return EYRIE_QUANTISE === "auto" ? undefined : EYRIE_QUANTISE;
 }
 
 export interface RedisUrls {

@@ -31,6 +31,7 @@ export const errorRegistry = {
   MODEL_NOT_FOUND: { audience: "operator", retryable: false },
   MODEL_BROKEN: { audience: "operator", retryable: false },
   MODEL_VERSION: { audience: "operator", retryable: false },
+  MODEL_VARIANT_MISSING: { audience: "operator", retryable: false },
   MODEL_KIND: { audience: "operator", retryable: false },
   MODEL_UNSAFE: { audience: "operator", retryable: false },
   MODEL_EXISTS: { audience: "operator", retryable: false },

@@ -12,6 +12,7 @@ import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { constants } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { withHugePages } from "./huge-pages.mjs";
 import { watchNpm } from "./npm-parent.mjs";
 import { SetupError, nodeMajorForTypeScript, pinnedNodePackage } from "./ready.mjs";
 
@@ -30,6 +31,7 @@ export async function runTypeScript(root, file, args) {
   const bin = join(root, "node_modules", ".bin");
   const path = (process.env.PATH ?? "").split(delimiter).filter((entry) => entry !== bin);
   process.env.PATH = [bin, ...path].join(delimiter);
+  process.env.GLIBC_TUNABLES = withHugePages(process.env.GLIBC_TUNABLES);
   if (node === realpathSync(process.execPath)) {
     process.argv.splice(1, process.argv.length, program, ...args);
     await import(pathToFileURL(program).href);

@@ -7,13 +7,15 @@
  * no synchronous run. One step at a time: until its promise settles, no other method may be called.
  *
  * Promises, checked for every backend by one suite (`test/contract/backend.suite.ts`):
- * - a row's logits and state are bit-equal whether it runs alone or with any batch mates;
+ * - a row's logits and state are bit-equal whether it runs alone or with any batch mates (but for
+ *   numeric classes whose name ends in `-b128`, whose kernels trade that for speed);
  * - feeding tokens in any split gives the same state as feeding them at once, up to the numeric
  *   class's stated tolerance (`chunkExact` says whether that tolerance is zero);
  * - a row with non-finite logits gets no token, says so, and leaves its mates untouched;
  * - `writeState(slot, null)` zeroes the slot: nothing of the former owner remains.
  */
 import type { ModelConfig } from "#kernels/model/config.ts";
+import type { OpenModelOptions } from "#kernels/model/model.ts";
 
 /** Index of a live state inside a backend, `0 … slots - 1`. */
 export type SlotIndex = number;
@@ -104,5 +106,9 @@ export interface Backend {
   close(): void;
 }
 
-/** Opens a backend on a model directory (`model.json`, `weights.safetensors`). */
-export type OpenBackend = (modelDirectory: string, limits: BackendLimits) => Promise<Backend>;
+/** Opens a backend on a model directory and chooses which of its weights to run. */
+export type OpenBackend = (
+  modelDirectory: string,
+  limits: BackendLimits,
+  options?: OpenModelOptions,
+) => Promise<Backend>;

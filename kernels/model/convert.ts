@@ -4,18 +4,30 @@
  * Everything that can be refused is refused before the first byte is written: what the file is, every
  * tensor's name and shape, the room on the disk. Then tensors are streamed one by one through a
  * buffer of 4 MiB, in canonical order and with their numbers untouched, so that the same weights give
- * the same bytes from any container. The directory appears whole or not at all
- * (`formats/output-directory.ts`), and only after `openModel` has accepted it.
+ * the same bytes from any container. Quantised variants are made from that file (`quantise/`), which
+ * is thrown away afterwards where only they are wanted. The directory appears whole or not at all
+ * (`formats/output-directory.ts`), and only after `openModel` has accepted everything in it.
  */
 import { existsSync } from "node:fs";
-import { open, readFile, statfs } from "node:fs/promises";
+import { open, readFile, rm, statfs } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { ModelError, systemErrorCode } from "#kernels/errors.ts";
 import { openWeights, type Weights } from "./formats/container.ts";
 import { OutputDirectory } from "./formats/output-directory.ts";
 import { type StreamOptions, WeightsStream } from "./formats/stream.ts";
 import { type WholeModel, wholeModel } from "./formats/whole.ts";
-import { type ModelDescription, openModel, worldGroupNormEps } from "./model.ts";
+import type { VariantQuality } from "./description.ts";
+import { type Model, type ModelDescription, openModel, worldGroupNormEps } from "./model.ts";
+import {
+  blockDefault,
+  type BlockSize,
+  type Quantise,
+  type QuantisedKind,
+  type Variant,
+  variantFileName,
+} from "./quantise/layout.ts";
+import { quantiseWeights, variantBytes } from "./quantise/stream.ts";
+import { SafetensorsFile } from "./safetensors.ts";
 
 /** For the small files beside the weights. */
 const reserveBytes = 16 << 20;
@@ -28,9 +40,19 @@ export interface ConvertOptions extends StreamOptions {
   readonly name?: string | undefined;
   /** Replace a model directory that is there. */
   readonly force?: boolean | undefined;
+  /** What to write; left out: the weights as they are, and nothing else. */
+  readonly quantise?: readonly Quantise[] | undefined;
+  /** Of all variants. */
+  readonly block?: BlockSize | undefined;
+  /** Asked once all files are there, to be written into `model.json`. */
+  readonly measure?:
+    | ((directory: string, kinds: QuantisedKind[]) => Promise<Qualities>)
+    | undefined;
   /** Called once, before the first byte, with what will be written. */
   readonly onPlan?: ((plan: ConvertPlan) => void) | undefined;
 }
+
+export type Qualities = ReadonlyMap<QuantisedKind, VariantQuality>;
 
 /** A vocabulary file that was found good, and the highest id in it. */
 export interface CheckedVocabulary {
@@ -43,6 +65,7 @@ export interface ConvertPlan {
   /** Container and names, in words: "torch, BlinkDL names". */
   readonly from: string;
   readonly tensors: number;
+  /** Of all files of weights. */
   readonly bytes: number;
 }
 
@@ -66,13 +89,19 @@ export async function convertModel(
     const vocabulary = options.vocabulary?.bytes ?? own?.vocabulary;
     refuseLargerVocabulary(model, options);
     const description = describe(input, { ...options, base: own?.description, vocabulary });
+    const variants = variantsToMake(options);
     const { force = false } = options;
     const output = await OutputDirectory.prepare(directory, { force, input });
     const stream = new WeightsStream(model.tensors);
-    neededBytes += stream.bytes;
+    const bytes = variants.reduce(
+      (sum, variant) => sum + variantBytes(model, variant),
+      stream.bytes,
+    );
+    neededBytes += bytes;
     await refuseFullDisk(output.parent, neededBytes);
-    options.onPlan?.(planOf({ weights, model, stream }));
-    await output.fill((staging) => write(staging, { stream, description, vocabulary, options }));
+    options.onPlan?.({ ...planOf(weights, model), bytes });
+    const work = { stream, variants, description, vocabulary, options };
+    await output.fill((staging) => write(staging, work));
   } catch (error) {
     throw explained(error, directory, neededBytes);
   } finally {
@@ -80,31 +109,82 @@ export async function convertModel(
   }
 }
 
-async function write(
-  staging: string,
-  work: {
-    readonly stream: WeightsStream;
-    readonly description: ModelDescription;
-    readonly vocabulary: Uint8Array | undefined;
-    readonly options: StreamOptions;
-  },
-): Promise<void> {
-  const { stream, description, vocabulary, options } = work;
-  await stream.write(join(staging, weightsName), options);
+interface Work {
+  readonly stream: WeightsStream;
+  readonly variants: readonly Variant[];
+  readonly description: ModelDescription;
+  readonly vocabulary: Uint8Array | undefined;
+  readonly options: ConvertOptions;
+}
+
+async function write(staging: string, work: Work): Promise<void> {
+  const { stream, variants, description, vocabulary, options } = work;
+  const sha256 = await stream.write(join(staging, weightsName), options);
   if (vocabulary !== undefined) await writeSynced(join(staging, vocabularyName), vocabulary);
-  const json = Buffer.from(`${JSON.stringify(description, null, 2)}\n`);
   options.signal?.throwIfAborted();
-  await writeSynced(join(staging, "model.json"), json);
-  const written = await openModel(staging);
-  written.close();
+  await writeDescription(staging, description);
+  const { config, weightsPath } = await opened(staging, "none");
+  if (variants.length === 0) return;
+
+  const weights = SafetensorsFile.open(weightsPath);
+  let done = stream.bytes;
+  try {
+    for (const variant of variants) {
+      const path = join(staging, variantFileName(variant.quantise));
+      const onProgress = (bytes: number): void => options.onProgress?.(done + bytes);
+      const { signal } = options;
+      const source = { config, weights, sha256 };
+      done += await quantiseWeights(source, { path, variant }, { signal, onProgress });
+    }
+  } finally {
+    weights.close();
+  }
+  await describeVariants(staging, work);
+}
+
+/** Once with what is there to be measured, and again with the figures and only what stays. */
+async function describeVariants(staging: string, work: Work): Promise<void> {
+  const { variants, description, options } = work;
+  const kinds = variants.map(({ quantise }) => quantise);
+  const listed = (qualities: Qualities | undefined) =>
+    Object.fromEntries(
+      variants.map(({ quantise, block }) => {
+        const quality = qualities?.get(quantise);
+        const weights = variantFileName(quantise);
+        return [quantise, { weights, block, ...(quality === undefined ? {} : { quality }) }];
+      }),
+    );
+  await writeDescription(staging, { ...description, quantised: listed(undefined) });
+  const qualities = await options.measure?.(staging, kinds);
+  options.signal?.throwIfAborted();
+  const keepsPlain = options.quantise?.includes("none") ?? true;
+  if (!keepsPlain) await rm(join(staging, weightsName));
+  const weights = keepsPlain ? weightsName : null;
+  await writeDescription(staging, { ...description, weights, quantised: listed(qualities) });
+  for (const kind of kinds) await opened(staging, kind);
+}
+
+async function opened(directory: string, quantise: Quantise): Promise<Model> {
+  const model = await openModel(directory, { quantise });
+  model.close();
+  return model;
+}
+
+async function writeDescription(directory: string, description: ModelDescription): Promise<void> {
+  const path = join(directory, "model.json");
+  await rm(path, { force: true });
+  await writeSynced(path, Buffer.from(`${JSON.stringify(description, null, 2)}\n`));
+}
+
+function variantsToMake({ quantise = [], block = blockDefault }: ConvertOptions): Variant[] {
+  const kinds = [...new Set(quantise)].filter((kind) => kind !== "none");
+  return kinds.map((kind) => ({ quantise: kind, block }));
 }
 
 /** What a directory of ours says about itself and keeps; null when `input` is none. */
 async function ownDirectory(input: string): Promise<OwnDirectory | null> {
   if (!existsSync(join(input, "model.json"))) return null;
-  const model = await openModel(input);
-  model.close();
-  const { description, weightsPath, vocabularyPath } = model;
+  const { description, weightsPath, vocabularyPath } = await opened(input, "none");
   const vocabulary = vocabularyPath === null ? undefined : await readFile(vocabularyPath);
   return { description, weightsPath, vocabulary };
 }
@@ -119,7 +199,7 @@ function describe(
   },
 ): ModelDescription {
   const { base, vocabulary } = options;
-  const { weights: _, vocabulary: __, ...kept } = base ?? {};
+  const { weights: _, vocabulary: __, quantised: ___, ...kept } = base ?? {};
   const fileName = basename(input, extname(input)).slice(0, 100);
   const description = {
     ...kept,
@@ -135,17 +215,13 @@ function describe(
   return { ...description, card: { ...base?.card, vocabulary: advice } };
 }
 
-function planOf(work: {
-  readonly weights: Weights;
-  readonly model: WholeModel;
-  readonly stream: WeightsStream;
-}): ConvertPlan {
-  const { weights, model, stream } = work;
+function planOf(weights: Weights, model: WholeModel): Omit<ConvertPlan, "bytes"> {
   const from = `${weights.container}, ${model.dialect} names`;
-  return { from, tensors: model.tensors.length, bytes: stream.bytes };
+  return { from, tensors: model.tensors.length };
 }
 
-function refuseLargerVocabulary({ vocabSize }: WholeModel, { vocabulary }: ConvertOptions): void {
+function refuseLargerVocabulary({ config }: WholeModel, { vocabulary }: ConvertOptions): void {
+  const { vocabSize } = config;
   if (vocabulary === undefined || vocabulary.tokenIdMax < vocabSize) return;
   const { path, tokenIdMax } = vocabulary;
   const reason = `it has the id ${tokenIdMax}, the model ${vocabSize} tokens`;

@@ -17,6 +17,7 @@ import {
   parseHeader,
   parseHeaderLength,
 } from "./safetensors-header.ts";
+import { layOut } from "./safetensors-layout.ts";
 
 /** Bytes read at a time while widening: bounds the memory beside the result. */
 const chunkBytes = 1 << 20;
@@ -85,17 +86,26 @@ export class SafetensorsFile {
     return location;
   }
 
-  /** The tensor's numbers, row-major, widened to fp32. A fresh array at each call. */
-  read(name: string): Float32Array<ArrayBuffer> {
-    const { dtype, offset, bytes } = this.location(name);
+  /** The tensor's numbers or a part of them, row-major, widened to fp32. A fresh array at each call. */
+  read(name: string, part?: Part): Float32Array<ArrayBuffer> {
+    const { dtype, ...whole } = this.location(name);
     if (!isFloatDtype(dtype)) {
       const reason = `dtype-not-read: ${name} is ${dtype}; F32, F16 and BF16 are read`;
       throw new ModelError("MODEL_BROKEN", { path: this.path, reason });
     }
+    const { offset, bytes } = partOf(whole, part, bytesPerElement(dtype));
     const numbers = new Float32Array(bytes / bytesPerElement(dtype));
     if (dtype === "F32") this.#readInto(new Uint8Array(numbers.buffer), offset);
     else this.#widen(numbers, offset, dtype === "F16" ? halfToFloat : bfloatToFloat);
     return numbers;
+  }
+
+  /** A tensor's bytes, or a part of them, as they are; a fresh array at each call. */
+  readBytes(name: string, part?: Part): Uint8Array<ArrayBuffer> {
+    const { offset, bytes } = partOf(this.location(name), part, 1);
+    const target = new Uint8Array(bytes);
+    this.#readInto(target, offset);
+    return target;
   }
 
   close(): void {
@@ -123,51 +133,57 @@ export class SafetensorsFile {
   }
 }
 
-/** One tensor to write. `bytes` is called once, when its turn comes, so a model need not fit memory. */
+/** Numbers, or bytes, counted from the tensor's first. */
+interface Part {
+  readonly from: number;
+  readonly count: number;
+}
+
+function partOf(
+  whole: { readonly offset: number; readonly bytes: number },
+  part: Part | undefined,
+  unitBytes: number,
+): { readonly offset: number; readonly bytes: number } {
+  if (part === undefined) return whole;
+  const [from, bytes] = [part.from * unitBytes, part.count * unitBytes];
+  if (from < 0 || bytes < 0 || from + bytes > whole.bytes) {
+    throw new RangeError(`${part.count} from ${part.from} of ${whole.bytes / unitBytes}`);
+  }
+  return { offset: whole.offset + from, bytes };
+}
+
+/**
+ * One tensor to write. `bytes` is called once, when its turn comes, and may give the tensor in pieces,
+ * so neither a model nor a tensor need fit memory.
+ */
 export interface TensorSource {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
-  readonly bytes: () => Uint8Array;
+  readonly bytes: () => Uint8Array | Iterable<Uint8Array>;
 }
 
-/**
- * Writes a file that any safetensors reader takes. Equal input gives equal bytes: wider types come
- * first, as the format's own writer does it, else the given order stays; so every tensor is aligned
- * to its element, and the header is padded with spaces until the data starts at a multiple of 8.
- */
+/** Writes a file that any safetensors reader takes; how it lies is `safetensors-layout.ts`'s. */
 export function writeSafetensors(
   path: string,
   sources: readonly TensorSource[],
   metadata: Readonly<Record<string, string>> = {},
 ): void {
-  const ordered = [...sources].sort((a, b) => bytesPerElement(b.dtype) - bytesPerElement(a.dtype));
-  const header = new Map<string, unknown>();
-  if (Object.keys(metadata).length > 0) header.set("__metadata__", metadata);
-  let end = 0;
-  const ends = ordered.map(({ name, dtype, shape }) => {
-    const begin = end;
-    end += shape.reduce((product, extent) => product * extent, bytesPerElement(dtype));
-    header.set(name, { dtype, shape, data_offsets: [begin, end] });
-    return end;
-  });
-  const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));
-  const headerBytes = Math.ceil(json.length / 8) * 8;
-  const prefix = Buffer.alloc(8 + headerBytes, " ");
-  prefix.writeBigUInt64LE(BigInt(headerBytes), 0);
-  json.copy(prefix, 8);
-
+  const { prefix, tensors } = layOut(sources, metadata);
   const descriptor = openSync(path, "w");
   try {
     writeFully(descriptor, prefix);
-    ordered.forEach(({ name, bytes }, index) => {
-      const data = bytes();
-      const expected = ends[index]! - (ends[index - 1] ?? 0);
-      if (data.length !== expected) {
-        throw new RangeError(`${name} gave ${data.length} bytes, its shape needs ${expected}`);
+    for (const { tensor, bytes } of tensors) {
+      const data = tensor.bytes();
+      let written = 0;
+      for (const piece of data instanceof Uint8Array ? [data] : data) {
+        writeFully(descriptor, piece);
+        written += piece.length;
       }
-      writeFully(descriptor, data);
-    });
+      if (written !== bytes) {
+        throw new RangeError(`${tensor.name} gave ${written} bytes, its shape needs ${bytes}`);
+      }
+    }
   } finally {
     closeSync(descriptor);
   }

@@ -73,6 +73,28 @@ export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<num
   return actual.length === expected.length ? difference / Math.max(magnitude, 1e-30) : Infinity;
 }
 
+/** Squared distances, relative to the largest expected magnitude of each comparison, summed up. */
+export class ErrorSum {
+  #squares = 0;
+  #count = 0;
+
+  add(actual: ArrayLike<number>, expected: ArrayLike<number>): void {
+    let magnitude = 1e-30;
+    for (let i = 0; i < expected.length; i++) {
+      magnitude = Math.max(magnitude, Math.abs(expected[i]!));
+    }
+    for (let i = 0; i < expected.length; i++) {
+      this.#squares += ((actual[i]! - expected[i]!) / magnitude) ** 2;
+    }
+    this.#count += expected.length;
+  }
+
+  /** Root of the mean square; NaN anywhere gives NaN. */
+  get rms(): number {
+    return Math.sqrt(this.#squares / this.#count);
+  }
+}
+
 /** The worst `relativeError` of the parts of a state: shifts and memories differ in magnitude. */
 export function stateError(
   config: ModelConfig,

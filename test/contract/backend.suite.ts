@@ -15,10 +15,13 @@ import type {
   SlotIndex,
 } from "#kernels/backends/contract.ts";
 import { type RandomModelShape, writeRandomModel } from "#kernels/model/random-model.ts";
+import { convertModel } from "#kernels/model/convert.ts";
+import { blockDefault, type QuantisedKind } from "#kernels/model/quantise/layout.ts";
 import type { FloatDtype } from "#kernels/model/safetensors.ts";
 import { Sampler } from "#kernels/sampler/sampler.ts";
 import {
   bitEqual,
+  ErrorSum,
   plainSample,
   relativeError,
   type RowRequest,
@@ -32,6 +35,11 @@ import { Oracle } from "./oracle.ts";
 export interface BackendSuiteOptions {
   /** Bound of `relativeError` against fp64, for logits and for each part of a state. */
   readonly errorMax: number;
+  /**
+   * The variant of each model to run. Its errors are then bounded by those of a naive run of the same
+   * precision as well: twice their root mean square.
+   */
+  readonly quantise?: QuantisedKind;
   /** Bound between two splits of the same tokens; not used where `chunkExact` is true. */
   readonly chunkErrorMax?: number;
   /** Random cases per property. */
@@ -48,18 +56,23 @@ const shapes: readonly { shape: RandomModelShape; dtype: FloatDtype }[] = [
 const slots = 6;
 
 export function backendSuite(name: string, open: OpenBackend, options: BackendSuiteOptions): void {
-  const { errorMax, chunkErrorMax = 0, runs = 12 } = options;
+  const { errorMax, quantise, chunkErrorMax = 0, runs = 12 } = options;
 
   describe.each(shapes)(`${name}, $dtype, heads of $shape.headSize`, ({ shape, dtype }) => {
     let directory: string;
     let backend: Backend;
     let oracle: Oracle;
+    let naive: Oracle;
 
     beforeAll(async () => {
       directory = mkdtempSync(join(tmpdir(), "eyrie-backend-"));
-      writeRandomModel(directory, shape, { seed: 7, dtype });
-      backend = await open(directory, { slots, threads: 1 });
-      oracle = await Oracle.open(directory);
+      const plain = join(directory, "plain");
+      writeRandomModel(plain, shape, { seed: 7, dtype });
+      const model = join(directory, "model");
+      await convertModel(plain, model, { quantise: [quantise ?? "none"] });
+      backend = await open(model, { slots, threads: 1 });
+      oracle = await Oracle.open(model);
+      naive = await Oracle.open(model, { activationBlock: blockDefault });
     });
 
     afterAll(() => {
@@ -88,18 +101,26 @@ export function backendSuite(name: string, open: OpenBackend, options: BackendSu
         tokens: tokensOf(config, 16),
         seed: fc.option(fc.integer({ min: 1, max: 2 ** 30 })),
       });
+      const errors = { own: new ErrorSum(), naive: new ErrorSum() };
       const property = fc.asyncProperty(cases, async ({ tokens, seed }) => {
         const state = stateFrom(config, seed);
         backend.writeState(0, state);
         const [result] = await backend.step({ rows: [{ slot: 0, tokens, want: "all" }] });
         const expected = oracle.run(tokens, state);
+        const rounded = quantise === undefined ? null : naive.run(tokens, state);
         expected.logits.forEach((row, t) => {
           const actual = result!.logits!.subarray(t * vocabSize, (t + 1) * vocabSize);
           expect(relativeError(actual, row)).toBeLessThan(errorMax);
+          errors.own.add(actual, row);
+          if (rounded !== null) errors.naive.add(rounded.logits[t]!, row);
         });
-        expect(stateError(config, backend.readState(0), expected.state)).toBeLessThan(errorMax);
+        const after = backend.readState(0);
+        expect(stateError(config, after, expected.state)).toBeLessThan(errorMax);
+        errors.own.add(after, expected.state);
+        if (rounded !== null) errors.naive.add(rounded.state, expected.state);
       });
       await fc.assert(property, { numRuns: runs });
+      if (quantise !== undefined) expect(errors.own.rms).toBeLessThan(2 * errors.naive.rms);
     });
 
     test("a row gives the same bits alone and in any batch and slot", async () => {
@@ -185,28 +206,41 @@ export function backendSuite(name: string, open: OpenBackend, options: BackendSu
       expect(bitEqual(after!.logits, expected!.logits)).toBe(true);
     });
 
-    test.each([NaN, Infinity])("a state with %s poisons its own row alone", async (poison) => {
-      const { config } = backend;
-      const tokens = [4, 5];
-      const mate = (seed: number): RowRequest => {
-        return { tokens, want: "last", stateSeed: seed, sample: plainSample };
-      };
-      const clean = await runRows([mate(1), mate(2)], [0, 2]);
+    const parts = ["first shift", "memory", "last shift"] as const;
+    const poisons = parts.flatMap((part) =>
+      [NaN, Infinity].map((poison) => [poison, part] as const),
+    );
+    test.each(poisons)(
+      "a state with %s in its %s poisons its own row alone",
+      async (poison, part) => {
+        const { config } = backend;
+        // One token: the last shift reaches no later one.
+        const tokens = [4];
+        const mate = (seed: number): RowRequest => {
+          return { tokens, want: "last", stateSeed: seed, sample: plainSample };
+        };
+        const clean = await runRows([mate(1), mate(2)], [0, 2]);
 
-      backend.writeState(0, stateFrom(config, 1));
-      backend.writeState(2, stateFrom(config, 2));
-      const poisoned = stateFrom(config, 3);
-      poisoned[config.width] = poison;
-      backend.writeState(1, poisoned);
-      const row = { tokens, want: "last", sample: plainSample } as const;
-      const results = await backend.step({ rows: [0, 1, 2].map((slot) => ({ ...row, slot })) });
-      expect(results[1]).toMatchObject({ slot: 1, finite: false, token: null });
-      for (const [index, slot] of [0, 2].entries()) {
-        expect(results[slot]).toMatchObject({ finite: true, token: clean[index]!.token });
-        expect(bitEqual(results[slot]!.logits, clean[index]!.logits)).toBe(true);
-        expect(bitEqual(backend.readState(slot), clean[index]!.state)).toBe(true);
-      }
-    });
+        backend.writeState(0, stateFrom(config, 1));
+        backend.writeState(2, stateFrom(config, 2));
+        const poisoned = stateFrom(config, 3);
+        const places = {
+          "first shift": 0,
+          memory: config.width,
+          "last shift": poisoned.length - 1,
+        };
+        poisoned[places[part]] = poison;
+        backend.writeState(1, poisoned);
+        const row = { tokens, want: "last", sample: plainSample } as const;
+        const results = await backend.step({ rows: [0, 1, 2].map((slot) => ({ ...row, slot })) });
+        expect(results[1]).toMatchObject({ slot: 1, finite: false, token: null });
+        for (const [index, slot] of [0, 2].entries()) {
+          expect(results[slot]).toMatchObject({ finite: true, token: clean[index]!.token });
+          expect(bitEqual(results[slot]!.logits, clean[index]!.logits)).toBe(true);
+          expect(bitEqual(backend.readState(slot), clean[index]!.state)).toBe(true);
+        }
+      },
+    );
 
     test("equal seeds draw equal replies, as the plain sampler does", async () => {
       const first = await drawReply(backend, 0, "one");

@@ -6,8 +6,11 @@
  *         + (Σ_j r_tj · u_j · k_tj) · v_t + Σ_j r_tj · w_j^t · S_j
  *
  * It shares the file reader with the product and nothing else. Cost grows with T²: for short rows.
+ *
+ * With `activationBlock` it is the naive run of quantised kernels instead: the inputs of every matrix
+ * are rounded to int8, a scale for each block of so many, everything else is exact.
  */
-import { openModel } from "#kernels/model/model.ts";
+import { openModel, type OpenModelOptions } from "#kernels/model/model.ts";
 import type { ModelConfig } from "#kernels/model/config.ts";
 
 type Row = Float64Array;
@@ -19,13 +22,18 @@ export interface OracleRun {
   readonly state: Float64Array;
 }
 
+export interface OracleOptions extends OpenModelOptions {
+  readonly activationBlock?: number;
+}
+
 export class Oracle {
   readonly config: ModelConfig;
+  readonly #activationBlock: number | null;
   readonly #tensors = new Map<string, Float64Array>();
 
-  static async open(directory: string): Promise<Oracle> {
-    const model = await openModel(directory);
-    const oracle = new Oracle(model.config);
+  static async open(directory: string, options: OracleOptions = {}): Promise<Oracle> {
+    const model = await openModel(directory, options);
+    const oracle = new Oracle(model.config, options.activationBlock ?? null);
     const { layers } = model.config;
     const tensor = (name: string): void => {
       oracle.#tensors.set(name, Float64Array.from(model.tensor(name)));
@@ -38,8 +46,9 @@ export class Oracle {
     return oracle;
   }
 
-  private constructor(config: ModelConfig) {
+  private constructor(config: ModelConfig, activationBlock: number | null) {
     this.config = config;
+    this.#activationBlock = activationBlock;
   }
 
   run(tokens: readonly number[], initial: ArrayLike<number>): OracleRun {
@@ -141,7 +150,8 @@ export class Oracle {
 
   #linear(name: string, rows: readonly Row[]): Row[] {
     const matrix = this.#get(name);
-    return rows.map((row) => {
+    return rows.map((exact) => {
+      const row = this.#activationBlock === null ? exact : rounded(exact, this.#activationBlock);
       const out = new Float64Array(matrix.length / row.length);
       for (let i = 0; i < out.length; i++) {
         for (let j = 0; j < row.length; j++) out[i]! += matrix[i * row.length + j]! * row[j]!;
@@ -172,6 +182,17 @@ export class Oracle {
     if (tensor === undefined) throw new Error(`the oracle has not read ${name}`);
     return tensor;
   }
+}
+
+/** Each block in steps of 1/127 of its largest magnitude. */
+function rounded(row: Row, block: number): Row {
+  const out = new Float64Array(row.length);
+  for (let from = 0; from < row.length; from += block) {
+    const values = row.subarray(from, from + block);
+    const step = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 127;
+    if (step > 0) values.forEach((v, i) => (out[from + i] = Math.round(v / step) * step));
+  }
+  return out;
 }
 
 function sum(a: readonly Row[], b: readonly Row[]): Row[] {

@@ -6,7 +6,7 @@ import { accessSync, constants, existsSync, statfsSync } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { styleText } from "node:util";
-import { type Config, configSchema, loadConfig } from "#infra/config/config.ts";
+import { type Config, configSchema, loadConfig, wantedVariant } from "#infra/config/config.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { connectRedis, withoutPassword } from "#infra/redis/client.ts";
 import { ModelError } from "#kernels/errors.ts";
@@ -119,7 +119,11 @@ async function checkModel(config: Config): Promise<Finding> {
   const name = "model";
   const found = `${config.EYRIE_MODEL} (${config.EYRIE_BACKEND})`;
   try {
-    const backend = await openBackend(config.EYRIE_BACKEND, config.EYRIE_MODEL);
+    const backend = await openBackend(
+      config.EYRIE_BACKEND,
+      config.EYRIE_MODEL,
+      wantedVariant(config),
+    );
     backend.close();
     return { name, state: "ok", found: `${found}, ${backend.numericClass}` };
   } catch (error) {

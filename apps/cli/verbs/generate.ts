@@ -2,6 +2,7 @@
 import { defaultSampling } from "#infra/config/model-card.ts";
 import { openBackend } from "../backend.ts";
 import { openTokenizer } from "./tokenize.ts";
+import type { Quantise } from "#kernels/model/quantise/layout.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 
 const endOfText = 0;
@@ -16,6 +17,7 @@ export async function generate(options: {
   readonly frequencyPenalty: number;
   readonly seed: string;
   readonly backend: string;
+  readonly quantise?: Quantise;
   readonly json?: true;
 }): Promise<void> {
   const tokenizer = await openTokenizer(options.model);
@@ -24,7 +26,7 @@ export async function generate(options: {
   const { seed, temperature, topP, presencePenalty, frequencyPenalty } = options;
   const { penaltyDecay } = defaultSampling;
   const sampling = { temperature, topP, presencePenalty, frequencyPenalty, penaltyDecay };
-  const backend = await openBackend(options.backend, options.model);
+  const backend = await openBackend(options.backend, options.model, options.quantise);
   const stream = tokenizer.stream();
   const ids: number[] = [];
   let text = "";

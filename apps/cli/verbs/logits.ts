@@ -1,14 +1,16 @@
 /** `eyrie logits`: what the model expects after some tokens; the same on every backend. */
 import { ModelError } from "#kernels/errors.ts";
+import type { Quantise } from "#kernels/model/quantise/layout.ts";
 import { openBackend } from "../backend.ts";
 
 export async function logits(options: {
   readonly model: string;
   readonly tokens: readonly number[];
   readonly backend: string;
+  readonly quantise?: Quantise;
   readonly top?: number;
 }): Promise<void> {
-  const backend = await openBackend(options.backend, options.model);
+  const backend = await openBackend(options.backend, options.model, options.quantise);
   try {
     const { vocabSize } = backend.config;
     const outside = options.tokens.find((token) => token >= vocabSize);

@@ -82,7 +82,9 @@ function watchInTerminal(text: Text): PullWatcher & { clear(): void } {
     waiting: () => say(text("waiting")),
     file: (name, { index, count, bytes: size }) => {
       say(text("file", { name, index, count, size: bytes(size) }));
-      bar = new ProgressBar(`${index}/${count}`, size, (time) => text("left", { time }));
+      bar = new ProgressBar(`${index}/${count}`, size, {
+        timeLeft: (time) => text("left", { time }),
+      });
     },
     bytes: (received) => bar?.update(received),
     retry: (reason, waitMs) => say(text("retry", { reason, seconds: Math.ceil(waitMs / 1000) })),

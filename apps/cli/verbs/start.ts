@@ -13,16 +13,19 @@ import { assertSafe } from "#infra/redis/safety.ts";
 import { type ProvisionedRedis, provisionRedis } from "#infra/redis/provision.ts";
 import { exitWithParent } from "#infra/setup/parent.ts";
 import { createLog, type Log } from "#infra/telemetry/log.ts";
+import type { Quantise } from "#kernels/model/quantise/layout.ts";
 import { Child, ChildFailed } from "../children.ts";
 import { forgetPlatform, notePlatform, runningPlatform } from "../platform.ts";
 
 export interface StartOptions {
   readonly only?: readonly string[];
   readonly workers: number;
+  readonly quantise?: Quantise;
 }
 
 export async function start(options: StartOptions): Promise<void> {
   exitWithParent();
+  if (options.quantise !== undefined) process.env["EYRIE_QUANTISE"] = options.quantise;
   const config = loadConfig(process.env);
   const log = createLog({
     process: "start",

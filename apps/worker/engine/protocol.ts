@@ -7,12 +7,15 @@ import type {
   RowResult,
 } from "#kernels/backends/contract.ts";
 import type { ModelConfig } from "#kernels/model/config.ts";
+import type { Quantise } from "#kernels/model/quantise/layout.ts";
 
 export type BackendName = "onnx" | "reference";
 
 export interface EngineOptions extends BackendLimits {
   readonly modelDirectory: string;
   readonly backend: BackendName;
+  /** Left out: as `openModel` chooses. */
+  readonly quantise?: Quantise | undefined;
 }
 
 export interface EngineInfo {

@@ -50,8 +50,8 @@ async function perform(backend: Backend, call: EngineCall): Promise<void> {
 
 try {
   const open = await loadBackend(options.backend);
-  const { slots, threads } = options;
-  const backend = await open(options.modelDirectory, { slots, threads });
+  const { slots, threads, quantise } = options;
+  const backend = await open(options.modelDirectory, { slots, threads }, { quantise });
   let last = Promise.resolve();
   port.on("message", (call: EngineCall) => {
     last = last.then(() => perform(backend, call)).catch(sendError);

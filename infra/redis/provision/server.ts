@@ -17,6 +17,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { EyrieError } from "#infra/errors/error.ts";
+import { withoutHugePages } from "#infra/setup/huge-pages.mjs";
 import { ping } from "./ping.ts";
 
 /** `truth` waits for the disk at every write, `state` can be rebuilt; DESIGN: two roles. */
@@ -178,6 +179,7 @@ class SupervisedServer implements Server {
       const child = spawn("/bin/sh", [guard, join(directory, "lock"), ...command], {
         cwd: directory,
         detached: true,
+        env: withoutHugePages(process.env),
         stdio: ["ignore", log.fd, log.fd, "pipe"],
       });
       // Neither keeps our process alive: when we have nothing left to do, the server ends with us.

@@ -32,7 +32,7 @@ export class GraphBuilder {
   output(value: Value, name: string): void {
     const parts = { inputs: [value], outputs: [name], attributes: {} };
     this.#nodes.push({ operator: "Identity", domain: "", ...parts });
-    this.#outputs.push({ name, type: "float32" });
+    this.#outputs.push({ name });
   }
 
   /** A constant whose numbers travel inside the model. */
@@ -71,9 +71,9 @@ export class GraphBuilder {
     return this.op("Reshape", [value, this.#integers(shape)]);
   }
 
-  /** Sum over one axis, which stays with length 1. */
-  sum(value: Value, axis: number): Value {
-    return this.op("ReduceSum", [value, this.#integers([axis])]);
+  /** Sum over some axes, which stay with length 1. */
+  sum(value: Value, axes: readonly number[]): Value {
+    return this.op("ReduceSum", [value, this.#integers(axes)]);
   }
 
   build(name: string): OnnxGraph {

@@ -7,7 +7,8 @@
  *
  * A token of a row gives the same bits whatever its mates and wherever the row was cut, because every
  * operator here treats it alike in all cases:
- * - onnxruntime's fp32 product of a row does not depend on the number of rows (measured, 1 … 330);
+ * - onnxruntime's product of a row does not depend on the number of rows, in fp32 and with 8- or 4-bit
+ *   blocks of 32 (measured, 1 … 330);
  * - a timeline gives each token two positions, one that only reads the state and one that only
  *   writes it. `LinearAttention` reads after its update and, where it has fused kernels, as
  *   (q·exp g)·S + (q·k)·v, so a read that shares its position with a write is rounded differently
@@ -27,6 +28,12 @@ import type { Model } from "#kernels/model/model.ts";
 export function wkvNames(layer: number): { readonly before: string; readonly after: string } {
   return { before: `wkv.${layer}`, after: `wkv.${layer}.next` };
 }
+
+/**
+ * An output of no use, the first one: a sequence of tensors, which onnxruntime-node cannot hand back.
+ * `session.ts` says what it is good for.
+ */
+export const unreturnable = "unreturnable";
 
 /** What `packing.ts` computes for each step; all indices are int64. */
 interface StepInputs {
@@ -61,6 +68,8 @@ interface Context {
   readonly weights: GraphWeights;
   readonly config: ModelConfig;
   readonly step: StepInputs;
+  /** `[P, 1, 1]` of each layer: not finite where the layer's state is not. */
+  readonly witnesses: Value[];
 }
 
 /** @returns the graph; its weights stay in the model's file, named by their byte offsets. */
@@ -68,9 +77,14 @@ export function buildGraph(model: Model): OnnxGraph {
   const { config } = model;
   const graph = new GraphBuilder();
   const weights = new GraphWeights(graph, model);
-  const context: Context = { graph, weights, config, step: declareStep(graph) };
+  const step = declareStep(graph);
+  const context: Context = { graph, weights, config, step, witnesses: [] };
   const states = declareStates(context);
 
+  graph.output(
+    graph.op("SequenceConstruct", [graph.constant("nothing", Float32Array.of(0), [1])]),
+    unreturnable,
+  );
   let residual = embed(context);
   let normed = layerNorm(context, residual, "blocks.0.ln1");
   const shifts: Value[] = [];
@@ -88,9 +102,23 @@ export function buildGraph(model: Model): OnnxGraph {
   });
   graph.output(graph.op("Concat", shifts, { axis: { int: 2 } }), "shift.next");
 
-  const wanted = graph.op("Gather", [normed, context.step.wanted], { axis: { int: 1 } });
-  graph.output(weights.linear(wanted, "head.weight"), "logits");
+  const wanted = graph.op("Gather", [normed, step.wanted], { axis: { int: 1 } });
+  const logits = weights.linear(wanted, "head.weight");
+  const isQuantised = model.variant !== null;
+  graph.output(isQuantised ? poisoned(context, logits, wanted) : logits, "logits");
   return graph.build("rwkv-5.2");
+}
+
+/**
+ * Rounding activations to int8 turns NaN and ±Inf into ordinary numbers, so with quantised matrices a
+ * broken state would not show. `logits` + 0 · (sums of what the state said in each layer, and of the
+ * head's input) are the logits, or NaN for a token that met a number which is not finite.
+ */
+function poisoned({ graph, step, witnesses }: Context, logits: Value, headInput: Value): Value {
+  const heard = graph.op("Gather", [graph.op("Sum", witnesses), step.wanted]);
+  const sums = graph.op("Add", [graph.reshape(heard, [1, -1, 1]), graph.sum(headInput, [2])]);
+  const zero = graph.constant("zero", Float32Array.of(0), [1]);
+  return graph.op("Add", [logits, graph.op("Mul", [sums, zero])]);
 }
 
 function declareStep(graph: GraphBuilder): StepInputs {
@@ -152,6 +180,7 @@ function timeMix(
   const v = weights.linear(forV!, `${prefix}.value.weight`);
   const g = weights.linear(forG!, `${prefix}.gate.weight`);
   const { heard, wkv } = recur(context, { r, k, v, state: state.wkv, prefix });
+  context.witnesses.push(graph.sum(heard, [1, 2]));
 
   const normShape = [1, heads, headSize];
   const scale = weights.vector(`${prefix}.ln_x.weight`, normShape);

@@ -1,10 +1,14 @@
 /**
- * The onnx backend: the contract on onnxruntime's CPU kernels, fp32, wherever npm has a binary.
+ * The onnx backend: the contract on onnxruntime's CPU kernels, in fp32 or on a quantised variant with
+ * int8 activations, wherever npm has a binary.
  *
  * Owns one session and the live states. A row gives the same bits in any batch and its tokens in any
- * split, see `graph.ts`; so a plan whose rows differ much in length may be run in several parts.
- * Memory: the matrices once in fp32, one state for each slot in use, and activations in proportion
- * to the longest plan so far, which its maker bounds.
+ * split, see `graph.ts`; so a plan whose rows differ much in length may be run in several parts. The
+ * exception are variants with blocks of 128: there both differ by rounding, and the numeric class says
+ * so (`q4-b128`).
+ * Memory: the matrices once as onnxruntime packs them (4 bytes a number in fp32, about 1.4 in q8 and
+ * 0.8 in q4), two states for each slot in use and at most one more, and activations in
+ * proportion to the longest plan so far, which its maker bounds.
  */
 import type {
   Backend,
@@ -22,17 +26,18 @@ import { GraphSession, type IndexTensors } from "#kernels/backends/onnx/session.
 import { LiveStates } from "#kernels/backends/onnx/states.ts";
 import { checkPlan, checkSlot } from "#kernels/backends/plan.ts";
 import type { ModelConfig } from "#kernels/model/config.ts";
-import { openModel } from "#kernels/model/model.ts";
+import { type Model, openModel } from "#kernels/model/model.ts";
+import { blockDefault, variantName } from "#kernels/model/quantise/layout.ts";
 import { isFiniteRow, Sampler } from "#kernels/sampler/sampler.ts";
 
 /**
  * @throws ModelError when the directory does not hold a usable model, `BACKEND_UNAVAILABLE` when
  *   onnxruntime does not load
  */
-export const openOnnx: OpenBackend = async (modelDirectory, limits) => {
-  const model = await openModel(modelDirectory);
+export const openOnnx: OpenBackend = async (modelDirectory, limits, options) => {
+  const model = await openModel(modelDirectory, options);
   try {
-    return new OnnxBackend(await GraphSession.open(model, limits.threads), model.config, limits);
+    return new OnnxBackend(await GraphSession.open(model, limits.threads), model, limits);
   } finally {
     model.close();
   }
@@ -42,22 +47,26 @@ class OnnxBackend implements Backend {
   readonly name = "onnx";
   readonly config: ModelConfig;
   readonly limits: BackendLimits;
-  /** With the version, since another onnxruntime may add up in another order. */
+  /** With the version of onnxruntime, since another onnxruntime may add up in another order. */
   readonly numericClass: string;
-  readonly chunkExact = true;
+  readonly chunkExact: boolean;
   readonly #session: GraphSession;
   readonly #states: LiveStates;
   readonly #sampler: Sampler;
   /** Of pure decode steps, by number of rows: they differ in nothing but tokens. */
   readonly #decodeIndices = new Map<number, IndexTensors>();
+  #scratch = new Float32Array();
   #phase: "idle" | "stepping" | "closed" = "idle";
 
-  constructor(session: GraphSession, config: ModelConfig, limits: BackendLimits) {
+  constructor(session: GraphSession, model: Model, limits: BackendLimits) {
+    const { config, variant } = model;
     this.config = config;
     this.limits = limits;
-    this.numericClass = `onnx-${session.runtimeVersion}/${instructionSet()}/none`;
+    this.numericClass = `onnx-${session.runtimeVersion}/${instructionSet()}/${variantName(variant)}`;
+    // Longer blocks are added up in another order when there are several tokens.
+    this.chunkExact = variant === null || variant.block === blockDefault;
     this.#session = session;
-    this.#states = new LiveStates(config);
+    this.#states = new LiveStates(config, limits.slots);
     this.#sampler = new Sampler(limits.slots, config.vocabSize);
   }
 
@@ -102,9 +111,10 @@ class OnnxBackend implements Backend {
       rows.flatMap((row) => row.tokens),
       BigInt,
     );
-    const before = this.#states.gather(rows.map((row) => row.slot));
-    const { logits, states } = await this.#session.run(tokens, this.#indicesOf(rows), before);
-    this.#states.replace(states);
+    const states = this.#states.exchange(rows.map((row) => row.slot));
+    const logits = this.#logitsFor(rows);
+    await this.#session.run({ tokens, indices: this.#indicesOf(rows), states }, logits);
+    states.commit();
     let read = 0;
     return rows.map((row) => {
       const length = wantedCount(row) * this.config.vocabSize;
@@ -115,9 +125,17 @@ class OnnxBackend implements Backend {
     });
   }
 
+  /** Room for all logits of a run; the same again and again while no row wants to keep its own. */
+  #logitsFor(rows: readonly PlanRow[]): Float32Array {
+    const length = rows.reduce((sum, row) => sum + wantedCount(row), 0) * this.config.vocabSize;
+    if (rows.some((row) => row.want !== "none")) return new Float32Array(length);
+    if (this.#scratch.length < length) this.#scratch = new Float32Array(length);
+    return this.#scratch.subarray(0, length);
+  }
+
   #answer(row: PlanRow, logits: Float32Array): RowResult {
     const { slot, want, sample } = row;
-    const finite = isFiniteRow(logits);
+    const finite = logits.length === 0 || (this.#states.isFinite(slot) && isFiniteRow(logits));
     const last = logits.subarray(logits.length - this.config.vocabSize);
     const token = finite && sample !== undefined ? this.#sampler.draw(slot, last, sample) : null;
     return { slot, logits: want === "none" ? null : logits, token, finite };

@@ -8,7 +8,7 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
 /** `TensorProto.DataType`, the members we use. */
-export const dataType = { float32: 1, int64: 7, float16: 10, bfloat16: 16 } as const;
+export const dataType = { float32: 1, uint8: 2, int64: 7, float16: 10, bfloat16: 16 } as const;
 export type DataType = keyof typeof dataType;
 
 export type Attribute = { readonly float: number } | { readonly int: number } | string;
@@ -34,12 +34,12 @@ export interface OnnxInitializer {
 }
 
 /**
- * A graph input or output; a dimension given by name may differ from run to run. Without a shape,
- * as with outputs, onnxruntime infers it.
+ * A graph input or output; a dimension given by name may differ from run to run. What is left out, as
+ * with outputs, onnxruntime infers.
  */
 export interface OnnxValue {
   readonly name: string;
-  readonly type: DataType;
+  readonly type?: DataType;
   readonly shape?: readonly (number | string)[];
 }
 
@@ -128,10 +128,12 @@ function writeTensor(writer: BinaryWriter, tensor: OnnxInitializer): void {
 
 function writeValue(writer: BinaryWriter, value: OnnxValue): void {
   text(writer, 1, value.name);
+  const { type } = value;
+  if (type === undefined) return;
   // ValueInfoProto.type → TypeProto.tensor_type → shape → dim
   message(writer, 2, () =>
     message(writer, 1, () => {
-      writer.tag(1, WireType.Varint).int32(dataType[value.type]);
+      writer.tag(1, WireType.Varint).int32(dataType[type]);
       const { shape } = value;
       if (shape !== undefined) message(writer, 2, () => writeShape(writer, shape));
     }),

@@ -4,30 +4,46 @@
  * Owns the session, hence the packed weights. `BACKEND_UNAVAILABLE` when onnxruntime does not load on
  * this machine, `MODEL_BROKEN` when it refuses the model. A run is synchronous inside onnxruntime-node
  * and blocks its thread; only the promise is asynchronous.
+ *
+ * onnxruntime computes straight into the buffers that a run is given for its outputs. But afterwards
+ * onnxruntime-node 1.30 copies every output into a new, zeroed buffer all the same, in one thread: at
+ * 1.5B and 8 rows that is 109 MB and a sixth of a step, and garbage besides. So the graph's first
+ * output is one that it cannot hand back: it stops with an error before it copies anything, when all
+ * is computed and in place. A version that learns to hand it back costs speed, and nothing else.
  */
 import { dirname } from "node:path";
 import type { InferenceSession, Tensor, TensorConstructor } from "onnxruntime-node";
-import { buildGraph, wkvNames } from "#kernels/backends/onnx/graph.ts";
+import { buildGraph, unreturnable, wkvNames } from "#kernels/backends/onnx/graph.ts";
 import type { Packing } from "#kernels/backends/onnx/packing.ts";
 import { encodeModel } from "#kernels/backends/onnx/proto.ts";
-import type { StateBatch } from "#kernels/backends/onnx/states.ts";
+import type { StateBuffers, StateExchange } from "#kernels/backends/onnx/states.ts";
 import { ModelError } from "#kernels/errors.ts";
 import type { ModelConfig } from "#kernels/model/config.ts";
 import type { Model } from "#kernels/model/model.ts";
 
 type Runtime = typeof import("onnxruntime-node");
 
-export interface RunResult {
-  /** `[Q, V]` in a buffer of its own. */
-  readonly logits: Float32Array;
-  readonly states: StateBatch;
+export interface RunInputs {
+  readonly tokens: BigInt64Array;
+  readonly indices: IndexTensors;
+  readonly states: StateExchange;
 }
+
+/** The same memory by its names as input and as output. */
+interface StateTensors {
+  readonly feeds: Record<string, Tensor>;
+  readonly fetches: Record<string, Tensor>;
+}
+
+/** js/node/src/tensor_helper.cc of onnxruntime, on a result that is a sequence. */
+const cannotHandBack = "Non tensor type is temporarily not supported.";
 
 export class GraphSession {
   readonly runtimeVersion: string;
   readonly #config: ModelConfig;
   readonly #session: InferenceSession;
   readonly #Tensor: TensorConstructor;
+  readonly #stateTensors = new WeakMap<StateBuffers, StateTensors>();
 
   static async open(model: Model, threads: number): Promise<GraphSession> {
     const runtime = await loadRuntime();
@@ -55,14 +71,25 @@ export class GraphSession {
     this.#config = config;
   }
 
-  async run(tokens: BigInt64Array, indices: IndexTensors, states: StateBatch): Promise<RunResult> {
-    const feeds = this.#stateFeeds(states);
-    feeds["tokens"] = new this.#Tensor("int64", tokens, [tokens.length]);
-    const outputs = await this.#session.run(Object.assign(feeds, indices));
-    const numbers = (name: string): Float32Array => outputs[name]!.data as Float32Array;
-    const wkv = Array.from(states.wkv, (_, layer) => numbers(wkvNames(layer).after));
-    const next = { slots: states.slots, shift: numbers("shift.next"), wkv };
-    return { logits: numbers("logits"), states: next };
+  /** Fills `logits` `[Q, V]` and `states.after`. */
+  async run({ tokens, indices, states }: RunInputs, logits: Float32Array): Promise<void> {
+    const { vocabSize } = this.#config;
+    const dims = [1, logits.length / vocabSize, vocabSize];
+    const feeds = {
+      ...this.#tensorsOf(states.before).feeds,
+      ...indices,
+      tokens: new this.#Tensor("int64", tokens, [tokens.length]),
+    };
+    const fetches = {
+      ...this.#tensorsOf(states.after).fetches,
+      logits: new this.#Tensor("float32", logits, dims),
+      [unreturnable]: null,
+    };
+    try {
+      await this.#session.run(feeds, fetches);
+    } catch (error) {
+      if (!(error instanceof Error) || error.message !== cannotHandBack) throw error;
+    }
   }
 
   /** The index inputs as tensors, which may be fed any number of times. */
@@ -85,17 +112,21 @@ export class GraphSession {
     void this.#session.release();
   }
 
-  #stateFeeds({ slots, shift, wkv }: StateBatch): Record<string, Tensor> {
+  #tensorsOf(buffers: StateBuffers): StateTensors {
+    const known = this.#stateTensors.get(buffers);
+    if (known !== undefined) return known;
     const { layers, width, heads, headSize } = this.#config;
-    const rows = slots.length;
-    const feeds: Record<string, Tensor> = {
-      shift: new this.#Tensor("float32", shift, [1, rows, layers * 2 * width]),
-    };
+    const { rows, wkv } = buffers;
+    const shift = new this.#Tensor("float32", buffers.shift, [1, rows, layers * 2 * width]);
+    const tensors: StateTensors = { feeds: { shift }, fetches: { "shift.next": shift } };
     wkv.forEach((numbers, layer) => {
-      const dims = [rows, heads, headSize, headSize];
-      feeds[wkvNames(layer).before] = new this.#Tensor("float32", numbers, dims);
+      const tensor = new this.#Tensor("float32", numbers, [rows, heads, headSize, headSize]);
+      const { before, after } = wkvNames(layer);
+      tensors.feeds[before] = tensor;
+      tensors.fetches[after] = tensor;
     });
-    return feeds;
+    this.#stateTensors.set(buffers, tensors);
+    return tensors;
   }
 }
 

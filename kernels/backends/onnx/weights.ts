@@ -9,13 +9,17 @@ import type { GraphBuilder, Value } from "#kernels/backends/onnx/builder.ts";
 import { dataType, type DataType } from "#kernels/backends/onnx/proto.ts";
 import { ModelError } from "#kernels/errors.ts";
 import { canonicalTensors } from "#kernels/model/config.ts";
-import type { Model } from "#kernels/model/model.ts";
+import type { Model, QuantisedMatrix } from "#kernels/model/model.ts";
+import type { TensorLocation } from "#kernels/model/safetensors.ts";
 
 const typesInFile = new Map<string, DataType>([
   ["F32", "float32"],
   ["F16", "float16"],
   ["BF16", "bfloat16"],
 ]);
+
+/** MatMulNBits, `accuracy_level`. */
+const int8Activations = 4;
 
 /** exp of it is 0 in fp32, and unlike −∞ it stays harmless when multiplied by 0. */
 const logDecayMin = -1e30;
@@ -34,8 +38,11 @@ export class GraphWeights {
   /**
    * input · Wᵀ with W `[out, in]` as stored; one place for all matrix products. With `transB` the
    * stored order is packed directly: as fast as a transposed copy and bit-equal to it (measured).
+   * Quantised matrices go with int8 activations, one scale a block of them (accuracy level 4).
    */
   linear(input: Value, name: string): Value {
+    const quantised = this.#model.quantised(name);
+    if (quantised !== null) return this.#linearQuantised(input, name, quantised);
     const matrix = this.#widened(this.#inFile(name), name);
     const attributes = { transB: { int: 1 } };
     return this.#graph.contrib("FusedMatMul", [input, matrix], { attributes })[0]!;
@@ -77,13 +84,36 @@ export class GraphWeights {
     return this.#graph.constant(name, logs, [logs.length]);
   }
 
+  #linearQuantised(input: Value, name: string, matrix: QuantisedMatrix): Value {
+    const { rows, columns, bits, block, codes, scales } = matrix;
+    const inputs = [
+      input,
+      this.#mapped(codes, { type: "uint8", shape: codes.shape }),
+      this.#mapped(scales, { type: "float32", shape: scales.shape }),
+    ];
+    const attributes = {
+      K: { int: columns },
+      N: { int: rows },
+      bits: { int: bits },
+      block_size: { int: block },
+      accuracy_level: { int: int8Activations },
+    };
+    return this.#graph.contrib("MatMulNBits", inputs, { attributes })[0]!;
+  }
+
   #inFile(name: string): Value {
-    const { offset, bytes } = this.#model.location(name);
     // Not the file's own shape, which may have extra dimensions of 1.
     const shape = this.#shapes.get(name)!;
+    return this.#mapped(this.#model.location(name), { type: this.#typeInFile(name), shape });
+  }
+
+  #mapped(
+    { name, offset, bytes }: TensorLocation,
+    as: { readonly type: DataType; readonly shape: readonly number[] },
+  ): Value {
     const file = basename(this.#model.weightsPath);
     const data = { file, byteOffset: offset, byteLength: bytes };
-    return this.#graph.initializer({ name, type: this.#typeInFile(name), shape, data });
+    return this.#graph.initializer({ name, ...as, data });
   }
 
   /** Of a matrix, the cast happens once, when onnxruntime folds constants. */

@@ -18,6 +18,7 @@ import type {
 import { checkPlan, checkSlot } from "#kernels/backends/plan.ts";
 import { type ModelConfig, stateLength } from "#kernels/model/config.ts";
 import { type Model, openModel } from "#kernels/model/model.ts";
+import { variantName } from "#kernels/model/quantise/layout.ts";
 import { isFiniteRow, Sampler } from "#kernels/sampler/sampler.ts";
 import {
   allocateActivations,
@@ -28,8 +29,8 @@ import {
 import { loadWeights } from "./weights.ts";
 
 /** @throws ModelError when the directory does not hold a usable model */
-export const openReference: OpenBackend = async (modelDirectory, limits) => {
-  const model = await openModel(modelDirectory);
+export const openReference: OpenBackend = async (modelDirectory, limits, options) => {
+  const model = await openModel(modelDirectory, options);
   try {
     return new ReferenceBackend(model, limits);
   } finally {
@@ -42,7 +43,7 @@ class ReferenceBackend implements Backend {
   readonly config: ModelConfig;
   readonly limits: BackendLimits;
   /** IEEE doubles, one order of additions, V8's own exp: any machine gives the same bits. */
-  readonly numericClass = "reference/js/none";
+  readonly numericClass: string;
   readonly chunkExact = true;
   readonly #context: ForwardContext;
   readonly #states: Float32Array[];
@@ -53,6 +54,7 @@ class ReferenceBackend implements Backend {
     const { config } = model;
     this.config = config;
     this.limits = limits;
+    this.numericClass = `reference/js/${variantName(model.variant)}`;
     const activations = allocateActivations(config);
     this.#context = { config, weights: loadWeights(model), activations };
     const length = stateLength(config);

@@ -3,7 +3,7 @@
  *
  * Work goes into `.NAME.converting-PID` beside it and takes its place with one rename. What an
  * interrupted run left behind is removed by the next run to the same place: nobody can open it as a
- * model, because `model.json` is written last.
+ * model before `model.json` is there, and that never names a file which is not complete.
  */
 import { mkdir, open, readdir, realpath, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve, sep } from "node:path";

@@ -1,13 +1,15 @@
 /**
  * Streams tensors from where they lie into one new safetensors file, through one small buffer.
  *
- * Equal tensors give equal bytes, whatever file they come from: wider types first, else in the given
- * order, as `writeSafetensors` does it. The file is on the disk when the promise is fulfilled; when
- * it is not, what was written so far is the caller's to remove.
+ * Equal tensors give equal bytes, whatever file they come from (`safetensors-layout.ts`). The file is
+ * on the disk when the promise is fulfilled; when it is not, what was written so far is the caller's to
+ * remove.
  */
+import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { ModelError } from "#kernels/errors.ts";
-import { bytesPerElement } from "../safetensors-header.ts";
+import type { Dtype } from "../safetensors-header.ts";
+import { layOut, type Layout } from "../safetensors-layout.ts";
 import type { WholeTensor } from "./whole.ts";
 
 /** Copied at a time: larger gains nothing on an NVMe disk, and the peak of memory hangs on it. */
@@ -20,29 +22,34 @@ export interface StreamOptions {
 }
 
 export class WeightsStream {
-  readonly #ordered: readonly WholeTensor[];
-  readonly #prefix: Buffer;
-  /** Of the whole file. */
-  readonly bytes: number;
+  readonly #layout: Layout<WholeTensor & { readonly dtype: Dtype }>;
 
   constructor(tensors: readonly WholeTensor[]) {
-    this.#ordered = [...tensors].sort((a, b) => elementBytes(b) - elementBytes(a));
-    this.#prefix = prefixOf(this.#ordered);
-    this.bytes = this.#ordered.reduce((sum, { source }) => sum + source.bytes, this.#prefix.length);
+    const typed = tensors.map((tensor) => ({ ...tensor, dtype: tensor.source.dtype }));
+    this.#layout = layOut(typed, { format: "pt" });
   }
 
-  async write(path: string, options: StreamOptions): Promise<void> {
+  /** Of the whole file. */
+  get bytes(): number {
+    return this.#layout.bytes;
+  }
+
+  /** @returns the SHA-256 of the file, in hex */
+  async write(path: string, options: StreamOptions): Promise<string> {
     const target = await open(path, "wx");
+    const hash = createHash("sha256").update(this.#layout.prefix);
     try {
-      await writeAll(target, this.#prefix);
+      const { prefix, tensors } = this.#layout;
+      await writeAll(target, prefix);
       const buffer = Buffer.allocUnsafe(chunkBytes);
-      let done = this.#prefix.length;
-      for (const tensor of this.#ordered) {
-        for (let at = 0; at < tensor.source.bytes;) {
+      let done = prefix.length;
+      for (const { tensor, bytes } of tensors) {
+        for (let at = 0; at < bytes;) {
           options.signal?.throwIfAborted();
-          const length = Math.min(chunkBytes, tensor.source.bytes - at);
+          const length = Math.min(chunkBytes, bytes - at);
           const chunk = buffer.subarray(0, length);
           await readAll(tensor, at, chunk);
+          hash.update(chunk);
           await writeAll(target, chunk);
           at += length;
           done += length;
@@ -50,27 +57,11 @@ export class WeightsStream {
         }
       }
       await target.sync();
+      return hash.digest("hex");
     } finally {
       await target.close();
     }
   }
-}
-
-/** Header length, header, and spaces until the data start at a multiple of 8. */
-function prefixOf(tensors: readonly WholeTensor[]): Buffer {
-  let end = 0;
-  const entries = tensors.map(({ name, shape, source }) => {
-    const begin = end;
-    end += source.bytes;
-    return [name, { dtype: source.dtype, shape, data_offsets: [begin, end] }] as const;
-  });
-  const header = { __metadata__: { format: "pt" }, ...Object.fromEntries(entries) };
-  const json = Buffer.from(JSON.stringify(header));
-  const headerBytes = Math.ceil(json.length / 8) * 8;
-  const prefix = Buffer.alloc(8 + headerBytes, " ");
-  prefix.writeBigUInt64LE(BigInt(headerBytes), 0);
-  json.copy(prefix, 8);
-  return prefix;
 }
 
 async function readAll({ source }: WholeTensor, at: number, chunk: Buffer): Promise<void> {
@@ -96,8 +87,4 @@ async function writeAll(target: FileHandle, bytes: Buffer): Promise<void> {
   for (let done = 0; done < bytes.length;) {
     done += (await target.write(bytes, done, bytes.length - done)).bytesWritten;
   }
-}
-
-function elementBytes({ source }: WholeTensor): number {
-  return bytesPerElement(source.dtype);
 }

@@ -7,9 +7,9 @@
  */
 import { ModelError } from "#kernels/errors.ts";
 import { canonicalTensors, type ModelConfig } from "../config.ts";
-import { worldGroupNormEps } from "../model.ts";
-import { isFloatDtype } from "../safetensors.ts";
-import { detectVersion, versionAdvice } from "../version.ts";
+import { worldGroupNormEps } from "../description.ts";
+import { readConfig } from "../read-config.ts";
+import type { Dtype } from "../safetensors-header.ts";
 import type { Weights, SourceTensor } from "./container.ts";
 import { canonicalNames, type Dialect, dialectOf } from "./names.ts";
 import { shown } from "./refusal.ts";
@@ -25,7 +25,9 @@ export interface WholeModel {
   readonly dialect: Dialect;
   /** In canonical order. */
   readonly tensors: readonly WholeTensor[];
-  readonly vocabSize: number;
+  /** Its eps of the norm is a World model's; nothing else here depends on it. */
+  readonly config: ModelConfig;
+  readonly embeddingType: Dtype;
 }
 
 /** `path` only names the weights in an error. */
@@ -40,26 +42,13 @@ export function wholeModel(weights: Weights, path: string): WholeModel {
     if (sources.has(name)) throw broken(path, `duplicate-tensor: ${shown(name)} by two names`);
     sources.set(name, weights.tensors[index]!);
   });
-  const shapes = new Map([...sources].map(([name, { shape }]) => [name, shape] as const));
-  refuseOtherVersions(shapes, path);
-
-  const config = sizesOf(shapes, path);
+  // Whoever opens the result says by which eps its norms go; no shape depends on it.
+  const options = { groupNormEps: worldGroupNormEps, variant: null };
+  const config = readConfig({ path, tensors: sources }, options);
   const tensors = [...canonicalTensors(config)].map(([name, shape]) => {
-    const source = sources.get(name);
-    if (source === undefined) throw broken(path, `missing-tensor: ${name}`);
-    if (squeezed(source.shape) !== squeezed(shape)) {
-      const [is, wanted] = [source.shape.join(", "), shape.join(", ")];
-      throw broken(path, `shape: ${name} is [${is}], expected [${wanted}]`);
-    }
-    if (!isFloatDtype(source.dtype)) {
-      throw broken(path, `dtype-not-read: ${name} is ${source.dtype}; F32, F16 and BF16 are read`);
-    }
-    sources.delete(name);
-    return { name, shape, source };
+    return { name, shape, source: sources.get(name)! };
   });
-  const [unknown] = sources.keys();
-  if (unknown !== undefined) throw broken(path, `unknown-tensor: ${shown(unknown)}`);
-  return { dialect, tensors, vocabSize: config.vocabSize };
+  return { dialect, tensors, config, embeddingType: sources.get("emb.weight")!.dtype };
 }
 
 /** What the file is, when it is no set of plain weights. */
@@ -79,36 +68,6 @@ function otherKind(names: readonly string[], others: readonly string[]): string 
     return "merged-state: a tuned state is merged into it; take the model without time_state";
   }
   return null;
-}
-
-function refuseOtherVersions(shapes: ReadonlyMap<string, readonly number[]>, path: string): void {
-  const version = detectVersion(shapes);
-  if (version === null) throw broken(path, "not-rwkv: no tensor blocks.0.att.time_decay");
-  if (version !== "5.2") {
-    throw new ModelError("MODEL_VERSION", { path, version, reason: versionAdvice[version] });
-  }
-}
-
-function sizesOf(shapes: ReadonlyMap<string, readonly number[]>, path: string): ModelConfig {
-  const [heads = 0, headSize = 0] = shapes.get("blocks.0.att.time_decay") ?? [];
-  const [vocabSize = 0, width = 0] = shapes.get("emb.weight") ?? [];
-  const [ffnWidth = 0] = shapes.get("blocks.0.ffn.key.weight") ?? [];
-  const blocks = [...shapes.keys()].map((name) => /^blocks\.(\d{1,3})\./.exec(name)?.[1]);
-  const layers = Math.max(...blocks.map((block) => Number(block ?? -1) + 1));
-  if (headSize < 8 || headSize > 128 || heads === 0 || vocabSize === 0 || ffnWidth === 0) {
-    const sizes = `${heads} heads of ${headSize}, ${vocabSize} tokens, channel-mix ${ffnWidth}`;
-    throw broken(path, `size: ${sizes}`);
-  }
-  if (width !== heads * headSize) {
-    throw broken(path, `width: emb.weight is ${width} wide, ${heads} heads of ${headSize} are not`);
-  }
-  const sizes = { layers, width, heads, headSize, ffnWidth, vocabSize };
-  return { version: "5.2", ...sizes, groupNormEps: worldGroupNormEps, layerNormEps: 1e-5 };
-}
-
-/** BlinkDL stores vectors as [1, 1, D]; extents of 1 change no byte. */
-function squeezed(shape: readonly number[]): string {
-  return shape.filter((extent) => extent !== 1).join("x");
 }
 
 function broken(path: string, reason: string): ModelError {

@@ -30,7 +30,16 @@ function expectError(outcome: Outcome, code: string, exitCode: 1 | 2): void {
 test("--help explains its options", async () => {
   const { code, out } = await convert("--help");
   expect(code).toBe(0);
-  for (const word of ["--out", "--vocab", "--group-norm-eps", "--name", "--force", "--json"]) {
+  for (const word of [
+    "--out",
+    "--vocab",
+    "--group-norm-eps",
+    "--quantise",
+    "--block",
+    "--name",
+    "--force",
+    "--json",
+  ]) {
     expect(out).toContain(word);
   }
 });
@@ -53,11 +62,40 @@ test("a table for people, JSON for programs, and a model that runs", async () =>
   expect((JSON.parse(logits.out) as { logits: number[] }).logits).toHaveLength(10);
 });
 
+test("variants: made, measured, listed in model.json, and run by name", async () => {
+  const vocabulary = join(eaglet, "vocab.txt");
+  const made = await convert(eaglet, "--out", at("variants"), "--quantise", "q8, q4");
+  expect(made.code).toBe(0);
+  expect(made.err).toMatch(/q8: mean KL divergence \S+ nats, same likeliest token [\d.]+ %/);
+  expect(readdirSync(at("variants")).sort()).toEqual([
+    "model.json",
+    "vocab.txt",
+    "weights.q4.safetensors",
+    "weights.q8.safetensors",
+  ]);
+  expect(readFileSync(at("variants/vocab.txt"))).toEqual(readFileSync(vocabulary));
+  const args = ["logits", "--model", at("variants"), "--tokens", "85,115,1,2,3"];
+  const top = async (...more: string[]): Promise<number[]> => {
+    const { out } = await eyrie([...args, "--top", "3", ...more]);
+    return (JSON.parse(out) as { top: { logit: number }[] }).top.map(({ logit }) => logit);
+  };
+  const auto = await top();
+  expect(await top("--quantise", "q8")).toEqual(auto);
+  expect(await top("--quantise", "q4")).not.toEqual(auto);
+  expectError(await eyrie([...args, "--quantise", "none"]), "MODEL_VARIANT_MISSING", 1);
+
+  const unmeasured = await convert(pth, "--out", at("small-q4"), "--quantise", "none,q4");
+  expect(unmeasured.code).toBe(0);
+  expect(unmeasured.err).toContain("was not measured: without a vocabulary");
+});
+
 describe("what goes wrong", () => {
   test.each([
     [["IN"], "--out"],
     [["IN", "--out", "x", "--group-norm-eps", "0"], "--group-norm-eps"],
     [["IN", "--out", "x", "--name", ""], "--name"],
+    [["IN", "--out", "x", "--quantise", "q5"], "--quantise"],
+    [["IN", "--out", "x", "--block", "64"], "--block"],
     [["--out", "x"], "in"],
   ])("bad usage ends with 2: %j", async (args, named) => {
     const outcome = await convert(...args);

@@ -2,14 +2,14 @@ import { expect, test } from "vitest";
 import { duration, ProgressBar } from "#apps/cli/progress.ts";
 
 test("a bar says how far, how fast and how long", () => {
-  const bar = new ProgressBar("eagle.pth", 4 * 1024 ** 3, (time) => `${time} left`);
+  const bar = new ProgressBar("eagle.pth", 4 * 1024 ** 3, { timeLeft: (time) => `${time} left` });
   const line = bar.line(1024 ** 3, 64 * 1024 ** 2);
   expect(line).toBe(
     "eagle.pth ██████░░░░░░░░░░░░░░░░░░  25.0 %  1.0 GiB / 4.0 GiB  64.0 MiB/s  0:48 left",
   );
   expect(bar.line(0, 0)).not.toContain("/s");
   expect(bar.line(4 * 1024 ** 3, 1)).not.toContain("left");
-  expect(new ProgressBar("", 0, (time) => time).line(0, 0)).toContain("100.0 %");
+  expect(new ProgressBar("", 0, { timeLeft: (time) => time }).line(0, 0)).toContain("100.0 %");
 });
 
 test.each([

@@ -5,6 +5,7 @@ import {
   type Demand,
   learnCosts,
   prefillBudget,
+  prefillTokensFast,
   prefillTokensMax,
   prefillTokensMin,
   type StepCosts,
@@ -51,6 +52,9 @@ test("prompts take at most half of a step while anybody decodes", () => {
   expect(prefillBudget(true, costs) * costs.prefillTokenMs).toBeLessThanOrEqual(10);
   expect(prefillBudget(true, costs)).toBe(20);
   expect(prefillBudget(false, costs)).toBe(prefillTokensMax);
+  expect(prefillBudget(false, { decodeStepMs: 50, prefillTokenMs: 10 })).toBe(100);
+  expect(prefillBudget(false, { decodeStepMs: 200, prefillTokenMs: 50 })).toBe(prefillTokensFast);
+  expect(prefillBudget(false, null)).toBe(prefillTokensFast);
   expect(prefillBudget(true, null)).toBe(prefillTokensMin);
   expect(prefillBudget(true, { decodeStepMs: 1, prefillTokenMs: 100 })).toBe(prefillTokensMin);
 });

@@ -1,0 +1,2 @@
+export function withHugePages(tunables: string | undefined): string;
+export function withoutHugePages(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv;
