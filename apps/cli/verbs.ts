@@ -1,5 +1,6 @@
 /** Every verb with its words; the code behind one is loaded when it is called. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { shapeNames } from "./bench/shapes.ts";
 import { defaultSampling } from "#infra/config/model-card.ts";
 import { blockDefault, blockSizes, quantisations } from "#kernels/model/quantise/layout.ts";
 
@@ -111,11 +112,42 @@ export function describeVerbs(program: Command): Command {
     .option("--json", "print JSON")
     .action(async (name, options) => (await import("./verbs/models.ts")).remove(name, options));
 
+  describeBench(program);
   verb(program, "doctor")
     .description("what is missing on this machine and how to mend it")
     .option("--json", "print JSON")
     .action(async (options) => (await import("./verbs/doctor.ts")).doctor(options));
   return program;
+}
+
+function describeBench(program: Command): void {
+  const bench = verb(program, "bench").description(
+    "figures of this machine, as ratios to its limits",
+  );
+  verb(bench, "engine")
+    .description("tokens per second of the engines on random weights, beside the memory's speed")
+    .option("--backend <names>", `comma-separated: ${backends.join(", ")}`, listOf(backends), [
+      "onnx",
+    ])
+    .option("--shape <names>", `comma-separated: ${shapeNames.join(", ")}`, listOf(shapeNames), [
+      "eaglet",
+      "0.4B",
+    ])
+    .option(
+      "--quantise <kinds>",
+      `comma-separated: ${quantisations.join(", ")}`,
+      listOf(quantisations),
+      [...quantisations],
+    )
+    .option("--block <sizes>", "comma-separated: 32, 128", blocks, [32])
+    .option("--batch <sizes>", "streams in one step, comma-separated", numbers, [1, 8])
+    .option("--prefill <n>", "tokens of the prompt that is timed; 0: none", wholeNumber, 256)
+    .option("--rounds <n>", "samples of every figure", positive, 12)
+    .option("--threads <n>", "threads of an engine; default: physical cores", positive)
+    .option("--plot <file>", "where to draw it; default: bench-engine.svg in EYRIE_HOME")
+    .option("--history <file>", "add the figures to this file, one line of JSON a run")
+    .option("--json", "print JSON")
+    .action(async (options) => (await import("./verbs/bench.ts")).engine(options));
 }
 
 /** Sub-commands inherit neither silence nor exceptions by themselves. */
@@ -161,6 +193,20 @@ function positive(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError("not a whole number");
   return value;
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("not a whole number");
+  return value;
+}
+
+function numbers(text: string): number[] {
+  return text.split(",").map((part) => positive(part));
+}
+
+function blocks(text: string): number[] {
+  return listOf(blockSizes.map(String))(text).map(Number);
 }
 
 function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
