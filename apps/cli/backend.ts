@@ -1,9 +1,9 @@
-/** The chosen backend in this very process, one slot: for the verbs that need no platform. */
+/** The chosen backend in this very process, one slot unless told: for the verbs that need no platform. */
 import { physicalCores } from "#infra/process/cores.ts";
-import type { Backend, OpenBackend } from "#kernels/backends/contract.ts";
+import type { Backend, BackendLimits, OpenBackend } from "#kernels/backends/contract.ts";
 import { openOnnx } from "#kernels/backends/onnx/onnx.ts";
-import type { Quantise } from "#kernels/model/quantise/layout.ts";
 import { openReference } from "#kernels/backends/reference/reference.ts";
+import type { OpenModelOptions } from "#kernels/model/model.ts";
 
 const backends: Readonly<Record<string, OpenBackend>> = {
   onnx: openOnnx,
@@ -13,9 +13,10 @@ const backends: Readonly<Record<string, OpenBackend>> = {
 export async function openBackend(
   name: string,
   directory: string,
-  quantise: Quantise | undefined,
+  options: Partial<BackendLimits> & OpenModelOptions = {},
 ): Promise<Backend> {
   const open = backends[name];
   if (open === undefined) throw new Error(`unknown backend ${name}`);
-  return open(directory, { slots: 1, threads: physicalCores() }, { quantise });
+  const { slots = 1, threads = physicalCores(), ...model } = options;
+  return open(directory, { slots, threads }, model);
 }

@@ -9,6 +9,20 @@ export function table(rows: readonly (readonly [string, string])[]): string {
     .join("");
 }
 
+/** Left-aligned columns under a bold head. */
+export function columns(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  return rows
+    .map((row, index) => {
+      const cells = row.map((cell, column) => cell.padEnd(widths[column] ?? 0));
+      const line = cells.join("  ").trimEnd();
+      return `${index === 0 ? styleText("bold", line) : line}\n`;
+    })
+    .join("");
+}
+
 /** 1 KiB = 1,024 bytes. */
 export function bytes(count: number): string {
   const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];

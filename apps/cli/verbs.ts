@@ -1,12 +1,8 @@
 /** Every verb with its words; the code behind one is loaded when it is called. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { shapeNames } from "./bench/shapes.ts";
 import { defaultSampling } from "#infra/config/model-card.ts";
-import {
-  blockDefault,
-  blockSizes,
-  type Quantise,
-  quantisations,
-} from "#kernels/model/quantise/layout.ts";
+import { blockDefault, blockSizes, quantisations } from "#kernels/model/quantise/layout.ts";
 
 const backends = ["onnx", "reference"];
 
@@ -36,7 +32,8 @@ export function describeVerbs(program: Command): Command {
   sampled(verb(program, "generate"))
     .description("continue a prompt with the model alone, without Redis")
     .requiredOption("--model <dir>", "model directory")
-    .requiredOption("--prompt <text>", "text to continue, as it is")
+    .option("--prompt <text>", "text to continue, as it is")
+    .option("--tokens <ids>", "comma-separated token ids to continue; prints ids", tokenIds)
     .option("--max-tokens <n>", "tokens at most", positive, 256)
     .option("--seed <text>", "equal seeds repeat a text", "0")
     .addOption(backendOption())
@@ -63,10 +60,11 @@ export function describeVerbs(program: Command): Command {
 
   const model = verb(program, "model").description("weights on this machine");
   verb(model, "inspect")
-    .description("what a model directory holds, and what it needs to run")
-    .argument("[dir]", "model directory; default: the one Eyrie runs")
+    .description("what a model is, and what it takes on disk and in memory")
+    .argument("[path]", "model directory, or weights as downloaded; default: the model Eyrie runs")
+    .option("--fingerprint", "hash the weights however large they are; over 1 GiB it takes a while")
     .option("--json", "print JSON")
-    .action(async (dir, options) => (await import("./verbs/model.ts")).inspect(dir, options));
+    .action(async (dir, options) => (await import("./verbs/inspect.ts")).inspect(dir, options));
 
   verb(model, "pull")
     .description("download a model: a World model by its short name, or from a repository")
@@ -92,7 +90,7 @@ export function describeVerbs(program: Command): Command {
     .option(
       "--quantise <list>",
       "comma-separated: none (the weights as they are), q8, q4",
-      quantiseList,
+      listOf(quantisations),
       ["none"],
     )
     .addOption(
@@ -114,11 +112,42 @@ export function describeVerbs(program: Command): Command {
     .option("--json", "print JSON")
     .action(async (name, options) => (await import("./verbs/models.ts")).remove(name, options));
 
+  describeBench(program);
   verb(program, "doctor")
     .description("what is missing on this machine and how to mend it")
     .option("--json", "print JSON")
     .action(async (options) => (await import("./verbs/doctor.ts")).doctor(options));
   return program;
+}
+
+function describeBench(program: Command): void {
+  const bench = verb(program, "bench").description(
+    "figures of this machine, as ratios to its limits",
+  );
+  verb(bench, "engine")
+    .description("tokens per second of the engines on random weights, beside the memory's speed")
+    .option("--backend <names>", `comma-separated: ${backends.join(", ")}`, listOf(backends), [
+      "onnx",
+    ])
+    .option("--shape <names>", `comma-separated: ${shapeNames.join(", ")}`, listOf(shapeNames), [
+      "eaglet",
+      "0.4B",
+    ])
+    .option(
+      "--quantise <kinds>",
+      `comma-separated: ${quantisations.join(", ")}`,
+      listOf(quantisations),
+      [...quantisations],
+    )
+    .option("--block <sizes>", "comma-separated: 32, 128", blocks, [32])
+    .option("--batch <sizes>", "streams in one step, comma-separated", numbers, [1, 8])
+    .option("--prefill <n>", "tokens of the prompt that is timed; 0: none", wholeNumber, 256)
+    .option("--rounds <n>", "samples of every figure", positive, 12)
+    .option("--threads <n>", "threads of an engine; default: physical cores", positive)
+    .option("--plot <file>", "where to draw it; default: bench-engine.svg in EYRIE_HOME")
+    .option("--history <file>", "add the figures to this file, one line of JSON a run")
+    .option("--json", "print JSON")
+    .action(async (options) => (await import("./verbs/bench.ts")).engine(options));
 }
 
 /** Sub-commands inherit neither silence nor exceptions by themselves. */
@@ -143,15 +172,6 @@ function quantiseOption(): Option {
   return new Option("--quantise <kind>", words).choices(quantisations);
 }
 
-function quantiseList(text: string): Quantise[] {
-  return text.split(",").map((part) => {
-    const kind = quantisations.find((name) => name === part.trim());
-    if (kind === undefined)
-      throw new InvalidArgumentError(`not one of ${quantisations.join(", ")}`);
-    return kind;
-  });
-}
-
 function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("not a number");
@@ -173,6 +193,29 @@ function positive(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError("not a whole number");
   return value;
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("not a whole number");
+  return value;
+}
+
+function numbers(text: string): number[] {
+  return text.split(",").map((part) => positive(part));
+}
+
+function blocks(text: string): number[] {
+  return listOf(blockSizes.map(String))(text).map(Number);
+}
+
+function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
+  return (text) =>
+    text.split(",").map((part) => {
+      const found = known.find((one) => one === part.trim());
+      if (found === undefined) throw new InvalidArgumentError(`not one of ${known.join(", ")}`);
+      return found;
+    });
 }
 
 function tokenIds(text: string): number[] {

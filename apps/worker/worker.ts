@@ -48,6 +48,7 @@ export async function startWorker(
     modelDirectory: config.EYRIE_MODEL,
     quantise: wantedVariant(config),
     backend: config.EYRIE_BACKEND,
+    stateCodec: config.EYRIE_STATE_CODEC,
     slots: config.EYRIE_SLOTS,
     threads: config.EYRIE_THREADS === 0 ? physicalCores() : config.EYRIE_THREADS,
   });

@@ -86,6 +86,11 @@ function selectVocabulary(files: readonly RemoteFile[]): readonly RemoteFile[] {
   return found === undefined ? [] : [found];
 }
 
+/** A file that is only a part of a model. */
+export function isShard(name: string): boolean {
+  return shard.test(name);
+}
+
 /** The weights among the names of files that came: the one to convert, a sharded model's first. */
 export function weightsAmong(names: readonly string[]): string | null {
   return names.filter((name) => weightsFile.test(name)).sort()[0] ?? null;

@@ -1,19 +1,29 @@
 /**
  * A canonical state as bytes, and back. Byte table: `format.md`.
  *
- * Promises: `unpackSnapshot(packSnapshot(x))` is `x` to the bit; any flipped bit, cut or added byte is
+ * Promises: `unpackSnapshot(packSnapshot(x))` is what the codec makes of `x`, to the bit, and `x` itself
+ * when that has gone through the codec before (`codec.ts`); any flipped bit, cut or added byte is
  * refused by name, never repaired. A refusal is a value, not an error: the caller has an older
  * snapshot or a log to fall back on.
  */
-import { crc32 } from "node:zlib";
+import { crc32, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { decodeState, encodedBytes, encodeState, type StateCodec } from "./codec.ts";
 
-export const snapshotFormatVersion = 1;
+export const snapshotFormatVersion = 2;
 const magic = Buffer.from("EYRSTATE", "latin1");
 const fixedBytes = 40;
 const crcBytes = 4;
-/** Codec 0: fp32, little-endian, canonical order. The byte is there for smaller codecs to come. */
-const codecFp32 = 0;
 const nameBytesMax = 255;
+/** The codec byte. */
+const codecNumbers: Readonly<Record<StateCodec, number>> = { f32: 0, f16: 1, int8: 2 };
+const codecsByNumber = new Map(
+  (Object.keys(codecNumbers) as StateCodec[]).map((codec) => [codecNumbers[codec], codec] as const),
+);
+const stored = 0;
+const zstd = 1;
+/** zstd is tried where a piece from the middle of the payload shrinks to this share or less. */
+const zstdShareMax = 7 / 8;
+const zstdProbeBytes = 64 * 1024;
 
 export interface SnapshotHeader {
   /** Names the weights, and what else a state depends on (a fine-tune, say). */
@@ -44,26 +54,40 @@ export type UnpackedSnapshot =
     }
   | { readonly kind: "refused"; readonly reason: SnapshotRefusal };
 
+export interface PackOptions {
+  readonly codec: StateCodec;
+  /** N: what `int8` takes as a row. */
+  readonly headSize: number;
+}
+
 /** @throws RangeError when the state is not finite or a header field does not fit */
-export function packSnapshot(state: Float32Array, header: SnapshotHeader): Buffer<ArrayBuffer> {
+export function packSnapshot(
+  state: Float32Array,
+  header: SnapshotHeader,
+  { codec, headSize }: PackOptions,
+): Buffer<ArrayBuffer> {
   const fingerprint = encodeName(header.fingerprint);
   const numericClass = encodeName(header.numericClass);
-  if (!state.every(Number.isFinite)) throw new RangeError("a poisoned state may not be kept");
+  const encoded = encodeState(codec, state, headSize);
+  if (encoded === null) throw new RangeError("a poisoned state may not be kept");
+  const { payload, compression } = compressed(encoded);
   const payloadStart = payloadOffset(fingerprint.length, numericClass.length);
-  const bytes = Buffer.alloc(payloadStart + state.byteLength + crcBytes);
+  const bytes = Buffer.alloc(payloadStart + payload.length + crcBytes);
   magic.copy(bytes, 0);
   bytes.writeUInt16LE(snapshotFormatVersion, 8);
-  bytes.writeUInt8(codecFp32, 10);
+  bytes.writeUInt8(codecNumbers[codec], 10);
+  bytes.writeUInt8(compression, 11);
   bytes.writeUInt32LE(payloadStart, 12);
   bytes.writeBigUInt64LE(BigInt(header.tokenPosition), 16);
   bytes.writeUInt32LE(header.tokenLogChecksum, 24);
   bytes.writeUInt32LE(state.length, 28);
-  bytes.writeUInt32LE(state.byteLength, 32);
-  bytes.writeUInt16LE(fingerprint.length, 36);
-  bytes.writeUInt16LE(numericClass.length, 38);
+  bytes.writeUInt32LE(payload.length, 32);
+  bytes.writeUInt8(fingerprint.length, 36);
+  bytes.writeUInt8(numericClass.length, 37);
+  bytes.writeUInt8(headSize, 38);
   fingerprint.copy(bytes, fixedBytes);
   numericClass.copy(bytes, fixedBytes + fingerprint.length);
-  bytes.set(new Uint8Array(state.buffer, state.byteOffset, state.byteLength), payloadStart);
+  bytes.set(payload, payloadStart);
   const end = bytes.length - crcBytes;
   bytes.writeUInt32LE(crc32(bytes.subarray(0, end)), end);
   return bytes;
@@ -74,6 +98,7 @@ export interface SnapshotExpectation {
   readonly fingerprint: string;
   /** `stateLength(config)` */
   readonly stateLength: number;
+  readonly headSize: number;
 }
 
 export function unpackSnapshot(
@@ -85,8 +110,8 @@ export function unpackSnapshot(
   if (!bytes.subarray(0, magic.length).equals(magic)) return refused("bad-magic");
   if (bytes.readUInt16LE(8) !== snapshotFormatVersion) return refused("unknown-version");
   const end = bytes.length - crcBytes;
-  const fingerprintEnd = fixedBytes + bytes.readUInt16LE(36);
-  const numericClassEnd = fingerprintEnd + bytes.readUInt16LE(38);
+  const fingerprintEnd = fixedBytes + bytes.readUInt8(36);
+  const numericClassEnd = fingerprintEnd + bytes.readUInt8(37);
   const payloadStart = bytes.readUInt32LE(12);
   const payloadBytes = bytes.readUInt32LE(32);
   if (payloadStart + payloadBytes > end) return refused("truncated");
@@ -95,16 +120,22 @@ export function unpackSnapshot(
   }
   if (bytes.readUInt32LE(end) !== crc32(bytes.subarray(0, end))) return refused("bad-checksum");
   // From here on the bytes are as they were written; what is left is whether they fit the reader.
-  if (bytes.readUInt8(10) !== codecFp32) return refused("unknown-codec");
+  const codec = codecsByNumber.get(bytes.readUInt8(10));
+  if (codec === undefined || bytes.readUInt8(11) > zstd) return refused("unknown-codec");
   const fingerprint = bytes.toString("utf8", fixedBytes, fingerprintEnd);
   if (fingerprint !== expected.fingerprint) return refused("wrong-model");
   const elements = bytes.readUInt32LE(28);
-  if (elements !== expected.stateLength || payloadBytes !== elements * 4) {
+  const headSize = bytes.readUInt8(38);
+  if (elements !== expected.stateLength || headSize !== expected.headSize) {
     return refused("wrong-length");
   }
+  const encodedLength = encodedBytes(codec, elements, headSize);
+  const payload = bytes.subarray(payloadStart, end);
+  const encoded = bytes.readUInt8(11) === zstd ? expand(payload, encodedLength) : payload;
+  if (encoded?.length !== encodedLength) return refused("wrong-length");
 
   const state = new Float32Array(elements);
-  new Uint8Array(state.buffer).set(bytes.subarray(payloadStart, end));
+  decodeState(codec, encoded, { state, rowLength: headSize });
   const header = {
     fingerprint,
     numericClass: bytes.toString("utf8", fingerprintEnd, numericClassEnd),
@@ -116,6 +147,32 @@ export function unpackSnapshot(
 
 function refused(reason: SnapshotRefusal): UnpackedSnapshot {
   return { kind: "refused", reason };
+}
+
+/** With zstd where it pays; a wkv matrix in `int8` is close to noise and mostly does not. */
+function compressed(encoded: Uint8Array<ArrayBuffer>): {
+  readonly payload: Uint8Array;
+  readonly compression: number;
+} {
+  const middle = encoded.length >> 1;
+  const probe = encoded.subarray(
+    Math.max(0, middle - zstdProbeBytes / 2),
+    middle + zstdProbeBytes / 2,
+  );
+  if (zstdCompressSync(probe).length <= zstdShareMax * probe.length) {
+    const payload = zstdCompressSync(encoded);
+    if (payload.length < encoded.length) return { payload, compression: zstd };
+  }
+  return { payload: encoded, compression: stored };
+}
+
+/** Null when it is not the zstd of at most `length` bytes. */
+function expand(payload: Uint8Array, length: number): Uint8Array | null {
+  try {
+    return zstdDecompressSync(payload, { maxOutputLength: length });
+  } catch {
+    return null;
+  }
 }
 
 /** The payload starts at a multiple of 8, so that a reader may view it in place. */

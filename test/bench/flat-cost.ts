@@ -11,7 +11,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { TestPlatform } from "#test/platform/platform.ts";
 import { aConversation, aTurn } from "#test/infra/turns.ts";
-import { plotSvg } from "./plot.ts";
+import { plotSvg } from "#apps/cli/bench/plot.ts";
 
 const turns = 200;
 const questions = ["Hello!", "Who are you?", "What can you do?", "How do I reset you?", "Thanks!"];

@@ -102,6 +102,7 @@ async function firstToken(): Promise<Figures[]> {
   const engine = await Engine.open({
     modelDirectory: eaglet,
     backend: "onnx",
+    stateCodec: "int8",
     slots: 1,
     threads,
   });

@@ -15,7 +15,7 @@ import type { BlockSize, Quantise, QuantisedKind } from "#kernels/model/quantise
 import { readVocabulary } from "#kernels/tokenizer/vocabulary.ts";
 import { bytes } from "../output.ts";
 import { ProgressBar } from "../progress.ts";
-import { inspect } from "./model.ts";
+import { inspect } from "./inspect.ts";
 
 export interface ConvertVerbOptions {
   readonly out: string;

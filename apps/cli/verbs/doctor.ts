@@ -119,11 +119,8 @@ async function checkModel(config: Config): Promise<Finding> {
   const name = "model";
   const found = `${config.EYRIE_MODEL} (${config.EYRIE_BACKEND})`;
   try {
-    const backend = await openBackend(
-      config.EYRIE_BACKEND,
-      config.EYRIE_MODEL,
-      wantedVariant(config),
-    );
+    const quantise = wantedVariant(config);
+    const backend = await openBackend(config.EYRIE_BACKEND, config.EYRIE_MODEL, { quantise });
     backend.close();
     return { name, state: "ok", found: `${found}, ${backend.numericClass}` };
   } catch (error) {

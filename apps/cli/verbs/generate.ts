@@ -1,15 +1,19 @@
-/** `eyrie generate`: the model alone, streaming; no Redis, no conversation. */
+/**
+ * `eyrie generate`: the model alone, streaming; no Redis, no conversation. From a text to text, or from
+ * token ids to token ids, for which the model needs no vocabulary.
+ */
 import { defaultSampling } from "#infra/config/model-card.ts";
+import { EyrieError } from "#infra/errors/error.ts";
 import { openBackend } from "../backend.ts";
 import { openTokenizer } from "./tokenize.ts";
 import type { Quantise } from "#kernels/model/quantise/layout.ts";
-import { EyrieError } from "#infra/errors/error.ts";
 
 const endOfText = 0;
 
-export async function generate(options: {
+export interface GenerateOptions {
   readonly model: string;
-  readonly prompt: string;
+  readonly prompt?: string;
+  readonly tokens?: readonly number[];
   readonly maxTokens: number;
   readonly temperature: number;
   readonly topP: number;
@@ -19,15 +23,21 @@ export async function generate(options: {
   readonly backend: string;
   readonly quantise?: Quantise;
   readonly json?: true;
-}): Promise<void> {
-  const tokenizer = await openTokenizer(options.model);
-  const prompt = tokenizer.encode(options.prompt);
-  if (prompt.length === 0) throw new EyrieError("USAGE", { reason: "--prompt is empty" });
+}
+
+/** Turns what is drawn into what is printed. */
+interface Writer {
+  readonly prompt: readonly number[];
+  token(id: number): string;
+  end(): string;
+}
+
+export async function generate(options: GenerateOptions): Promise<void> {
+  const writer = await writerFor(options);
+  const backend = await openBackend(options.backend, options.model, { quantise: options.quantise });
   const { seed, temperature, topP, presencePenalty, frequencyPenalty } = options;
   const { penaltyDecay } = defaultSampling;
   const sampling = { temperature, topP, presencePenalty, frequencyPenalty, penaltyDecay };
-  const backend = await openBackend(options.backend, options.model, options.quantise);
-  const stream = tokenizer.stream();
   const ids: number[] = [];
   let text = "";
   const write = (piece: string): void => {
@@ -35,19 +45,43 @@ export async function generate(options: {
     if (options.json !== true) process.stdout.write(piece);
   };
   try {
-    let tokens: readonly number[] = prompt;
+    let tokens = writer.prompt;
     while (ids.length < options.maxTokens) {
       const sample = { seed, draw: ids.length, ...sampling };
       const [row] = await backend.step({ rows: [{ slot: 0, tokens, want: "none", sample }] });
       if (row === undefined || row.token === null) throw new EyrieError("TURN_NOT_FINITE");
       if (row.token === endOfText) break;
       ids.push(row.token);
-      write(stream.push(row.token));
+      write(writer.token(row.token));
       tokens = [row.token];
     }
-    write(stream.flush());
+    write(writer.end());
   } finally {
     backend.close();
   }
-  process.stdout.write(options.json === true ? `${JSON.stringify({ text, tokens: ids })}\n` : "\n");
+  const json = options.tokens === undefined ? { text, tokens: ids } : { tokens: ids };
+  process.stdout.write(options.json === true ? `${JSON.stringify(json)}\n` : "\n");
+}
+
+async function writerFor({ model, prompt, tokens }: GenerateOptions): Promise<Writer> {
+  if ((prompt === undefined) === (tokens === undefined)) {
+    throw new EyrieError("USAGE", { reason: "give either --prompt or --tokens" });
+  }
+  if (tokens !== undefined) {
+    let before = "";
+    return {
+      prompt: tokens,
+      token: (id) => {
+        const piece = `${before}${id}`;
+        before = ",";
+        return piece;
+      },
+      end: () => "",
+    };
+  }
+  const tokenizer = await openTokenizer(model);
+  const ids = tokenizer.encode(prompt ?? "");
+  if (ids.length === 0) throw new EyrieError("USAGE", { reason: "--prompt is empty" });
+  const stream = tokenizer.stream();
+  return { prompt: ids, token: (id) => stream.push(id), end: () => stream.flush() };
 }

@@ -10,7 +10,7 @@ export async function logits(options: {
   readonly quantise?: Quantise;
   readonly top?: number;
 }): Promise<void> {
-  const backend = await openBackend(options.backend, options.model, options.quantise);
+  const backend = await openBackend(options.backend, options.model, { quantise: options.quantise });
   try {
     const { vocabSize } = backend.config;
     const outside = options.tokens.find((token) => token >= vocabSize);

@@ -2,15 +2,14 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
-import { styleText } from "node:util";
 import { loadConfig } from "#infra/config/config.ts";
 import { EyrieError } from "#infra/errors/error.ts";
-import { isModelName, vocabularyAmong, weightsAmong } from "#infra/hub/selection.ts";
+import { isModelName, isShard, vocabularyAmong, weightsAmong } from "#infra/hub/selection.ts";
 import { modelNames, modelsDirectory, removeModel } from "#infra/hub/store.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { ModelError } from "#kernels/errors.ts";
 import { openModel } from "#kernels/model/model.ts";
-import { bytes } from "../output.ts";
+import { bytes, columns } from "../output.ts";
 
 export interface Folder {
   readonly name: string;
@@ -113,8 +112,7 @@ function convertCommand(
   },
 ): string {
   // A sharded model is named by its folder: no part of it is the model.
-  const sharded = /-\d{5}-of-\d{5}\.[a-z]+$/.test(files.weights);
-  const input = sharded ? directory : join(directory, files.weights);
+  const input = isShard(files.weights) ? directory : join(directory, files.weights);
   return [
     "npx eyrie model convert",
     quoted(input),
@@ -148,17 +146,4 @@ async function confirmed(question: string, yes: string): Promise<boolean> {
   } finally {
     terminal.close();
   }
-}
-
-/** Left-aligned columns under a bold head. */
-function columns(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
-  );
-  return rows
-    .map((row, index) => {
-      const line = row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ");
-      return `${index === 0 ? styleText("bold", line) : line.trimEnd()}\n`;
-    })
-    .join("");
 }

@@ -75,6 +75,16 @@ export class Engine {
     return reply.state;
   }
 
+  /**
+   * Makes the states of `slots` what they will be after a snapshot, where they lie. False for a state
+   * that is not finite: it stays as it is, and must not be kept.
+   */
+  async settle(slots: readonly number[]): Promise<readonly boolean[]> {
+    const reply = await this.#call({ call: "settle", slots });
+    if (reply.reply !== "settle") throw errorOf(reply);
+    return reply.finite;
+  }
+
   async close(): Promise<void> {
     await this.#call({ call: "close" });
     await this.#thread.terminate();

@@ -7,6 +7,7 @@ import type {
   RowResult,
 } from "#kernels/backends/contract.ts";
 import type { ModelConfig } from "#kernels/model/config.ts";
+import type { StateCodec } from "#kernels/state/codec.ts";
 import type { Quantise } from "#kernels/model/quantise/layout.ts";
 
 export type BackendName = "onnx" | "reference";
@@ -14,6 +15,7 @@ export type BackendName = "onnx" | "reference";
 export interface EngineOptions extends BackendLimits {
   readonly modelDirectory: string;
   readonly backend: BackendName;
+  readonly stateCodec: StateCodec;
   /** Left out: as `openModel` chooses. */
   readonly quantise?: Quantise | undefined;
 }
@@ -21,7 +23,9 @@ export interface EngineOptions extends BackendLimits {
 export interface EngineInfo {
   readonly name: Backend["name"];
   readonly config: ModelConfig;
+  /** The backend's, and the state codec, which changes the bits too. */
   readonly numericClass: string;
+  readonly stateCodec: StateCodec;
   readonly slots: number;
 }
 
@@ -29,6 +33,7 @@ export type EngineCall =
   | { readonly call: "step"; readonly plan: Plan }
   | { readonly call: "writeState"; readonly slot: number; readonly state: CanonicalState | null }
   | { readonly call: "readState"; readonly slot: number }
+  | { readonly call: "settle"; readonly slots: readonly number[] }
   | { readonly call: "close" };
 
 export interface StepOutcome {
@@ -42,6 +47,7 @@ export type EngineReply =
   | { readonly reply: "step"; readonly outcome: StepOutcome }
   | { readonly reply: "writeState" }
   | { readonly reply: "readState"; readonly state: CanonicalState }
+  | { readonly reply: "settle"; readonly finite: readonly boolean[] }
   | { readonly reply: "close" }
   | {
       readonly reply: "error";

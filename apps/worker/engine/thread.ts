@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Backend } from "#kernels/backends/contract.ts";
 import { ModelError } from "#kernels/errors.ts";
+import { settleState } from "#kernels/state/codec.ts";
 import { loadBackend } from "./backends.ts";
 import type { EngineCall, EngineOptions, EngineReply } from "./protocol.ts";
 
@@ -40,6 +41,8 @@ async function perform(backend: Backend, call: EngineCall): Promise<void> {
       const state = backend.readState(call.slot);
       return send({ reply: "readState", state }, [state.buffer as ArrayBuffer]);
     }
+    case "settle":
+      return send({ reply: "settle", finite: call.slots.map((slot) => settle(backend, slot)) });
     case "close":
       backend.close();
       send({ reply: "close" });
@@ -48,16 +51,24 @@ async function perform(backend: Backend, call: EngineCall): Promise<void> {
   }
 }
 
+function settle(backend: Backend, slot: number): boolean {
+  const state = backend.readState(slot);
+  const finite = settleState(options.stateCodec, state, backend.config.headSize);
+  if (finite && options.stateCodec !== "f32") backend.writeState(slot, state);
+  return finite;
+}
+
 try {
   const open = await loadBackend(options.backend);
-  const { slots, threads, quantise } = options;
+  const { slots, threads, quantise, stateCodec } = options;
   const backend = await open(options.modelDirectory, { slots, threads }, { quantise });
   let last = Promise.resolve();
   port.on("message", (call: EngineCall) => {
     last = last.then(() => perform(backend, call)).catch(sendError);
   });
-  const { name, config, numericClass } = backend;
-  send({ reply: "opened", info: { name, config, numericClass, slots } });
+  const { name, config } = backend;
+  const numericClass = `${backend.numericClass}/state-${stateCodec}`;
+  send({ reply: "opened", info: { name, config, numericClass, stateCodec, slots } });
 } catch (error) {
   sendError(error);
 }

@@ -31,7 +31,7 @@ import type { Batch } from "./batch.ts";
 import { LiveWriter } from "./live-writer.ts";
 import { Reply } from "./reply.ts";
 import type { Slots, Tenant } from "./slots.ts";
-import type { States } from "./states.ts";
+import type { Restored, States } from "./states.ts";
 
 /** A head claimed more often without a commit has killed its workers: it ends as failed. */
 const claimsMax = 3;
@@ -175,7 +175,7 @@ export class Answerer {
     work: {
       readonly slot: number;
       readonly prompt: readonly number[];
-      readonly replay: readonly number[];
+      readonly replay: Restored["replay"];
     },
   ): Promise<{ outcome: Outcome | null; writer: LiveWriter }> {
     const { head, conversation, fence } = held.claim;
@@ -209,7 +209,7 @@ export class Answerer {
       const counts = {
         promptTokens: work.prompt.length,
         replyTokens: reply.replyTokens,
-        replayedTokens: work.replay.length,
+        replayedTokens: reply.replayedTokens,
         computeMs,
       };
       if (end === "not-finite") {

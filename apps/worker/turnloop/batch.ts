@@ -105,16 +105,16 @@ export class Batch {
     const tokens = allot(demands, prefillBudget(decoding, this.#costs));
     const fed = this.#rows.filter((_, index) => (tokens[index] ?? 0) > 0);
     const counts = tokens.filter((count) => count > 0);
-    const planned = fed.map(({ slot, reply }, index) => ({
-      slot,
-      want: "none" as const,
-      ...reply.take(counts[index] ?? 0),
-    }));
+    const feeds = fed.map(({ slot, reply }, index) => {
+      const { endsBlock, ...feed } = reply.take(counts[index] ?? 0);
+      return { endsBlock, row: { slot, want: "none" as const, ...feed } };
+    });
     const prefillTokens = demands.reduce(
       (sum, { kind }, index) => sum + (kind === "prefill" ? (tokens[index] ?? 0) : 0),
       0,
     );
-    const { results, computeMs } = await this.#engine.step({ rows: planned });
+    const { results, computeMs } = await this.#engine.step({ rows: feeds.map(({ row }) => row) });
+    const unsettled = await this.#settle(fed.filter((_, index) => feeds[index]?.endsBlock));
     const total = counts.reduce((sum, count) => sum + count, 0);
     this.#costs = learnCosts(this.#costs, { prefillTokens, ms: computeMs });
     this.#onStep({
@@ -128,7 +128,7 @@ export class Batch {
       row.computeMs += (computeMs * (counts[index] ?? 0)) / total;
       const result = results[index];
       if (result === undefined || result.slot !== row.slot) throw new Error("results out of order");
-      if (!result.finite) {
+      if (!result.finite || unsettled.has(row)) {
         broken.add(row);
         continue;
       }
@@ -136,6 +136,13 @@ export class Batch {
       if (result.token !== null) row.onProgress();
     }
     this.#leave((row) => broken.has(row), "not-finite");
+  }
+
+  /** Of rows whose block has ended; returns those whose state is not finite. */
+  async #settle(ended: readonly Row[]): Promise<ReadonlySet<Row>> {
+    if (ended.length === 0) return new Set();
+    const finite = await this.#engine.settle(ended.map(({ slot }) => slot));
+    return new Set(ended.filter((_, index) => finite[index] !== true));
   }
 
   #leave(which: (row: Row) => boolean, end: RowEnd): void {

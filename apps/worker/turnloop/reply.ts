@@ -7,6 +7,10 @@
  * back. A reply ends when its bytes contain a blank line, at token 0, at its token limit, or when it
  * is stopped; closing then feeds what is missing so that the state ends right after `\n\n`, whatever
  * token the end was part of. `logTokens` is exactly what was fed after the restored part.
+ *
+ * The state is settled wherever a block of the log ends, replayed or new: it is rounded to what a
+ * snapshot keeps of it. So a state is a function of the log alone, whether it stayed in its slot, came
+ * back from a snapshot, or was replayed in part or whole. A feed never reaches across such an end.
  */
 import assert from "node:assert/strict";
 import type { SampleOptions } from "#kernels/backends/contract.ts";
@@ -19,8 +23,8 @@ const newline = 0x0a;
 
 export interface ReplyOptions {
   readonly tokenizer: Tokenizer;
-  /** Tokens that bring the slot's state to the log head; fed first and not logged again. */
-  readonly replay: readonly number[];
+  /** Blocks that bring the slot's state to the log head; fed first and not logged again. */
+  readonly replay: readonly (readonly number[])[];
   readonly prompt: readonly number[];
   readonly seed: string;
   readonly sampling: Sampling;
@@ -30,15 +34,20 @@ export interface ReplyOptions {
 export interface Feed {
   readonly tokens: readonly number[];
   readonly sample?: SampleOptions;
+  /** The last of these tokens ends a block of the log: the state is to be settled after the step. */
+  readonly endsBlock: boolean;
 }
 
 export class Reply {
   readonly #options: ReplyOptions;
   readonly #stream;
   #phase: "prompt" | "decode" | "closing" | "done" = "prompt";
+  /** Of the turn itself. */
   #pending: number[];
   #fedLog: number[] = [];
-  #replayLeft: number;
+  /** Blocks still to be fed, the first one perhaps in part. */
+  #replay: number[][];
+  readonly replayedTokens: number;
   #draws = 0;
   #text = "";
   /** The last byte of everything drawn so far, for an end that spans two tokens. */
@@ -49,8 +58,9 @@ export class Reply {
     assert(options.prompt.length > 0 && options.maxTokens > 0);
     this.#options = options;
     this.#stream = options.tokenizer.stream();
-    this.#pending = [...options.replay, ...options.prompt];
-    this.#replayLeft = options.replay.length;
+    this.#pending = [...options.prompt];
+    this.#replay = options.replay.filter(({ length }) => length > 0).map((block) => [...block]);
+    this.replayedTokens = this.#replay.reduce((sum, { length }) => sum + length, 0);
   }
 
   get done(): boolean {
@@ -61,9 +71,9 @@ export class Reply {
     return this.#phase === "decode" || this.#phase === "closing";
   }
 
-  /** Tokens that can be fed now. */
+  /** Tokens that can be fed in one step now. */
   get waiting(): number {
-    return this.#pending.length;
+    return this.#replay[0]?.length ?? this.#pending.length;
   }
 
   /** Why it ended; null while it runs. */
@@ -88,19 +98,20 @@ export class Reply {
 
   /** Takes up to `count` tokens to feed in the next step. */
   take(count: number): Feed {
+    const [block] = this.#replay;
+    if (block !== undefined) return this.#takeReplay(block, count);
     const tokens = this.#pending.splice(0, count);
     assert(tokens.length > 0, "nothing to feed");
-    const replayed = Math.min(tokens.length, this.#replayLeft);
-    this.#replayLeft -= replayed;
-    this.#fedLog.push(...tokens.slice(replayed));
-    const draws = this.#pending.length === 0 && this.#phase !== "closing";
-    return draws ? { tokens, sample: this.#sample() } : { tokens };
+    this.#fedLog.push(...tokens);
+    if (this.#pending.length > 0) return { tokens, endsBlock: false };
+    if (this.#phase === "closing") return { tokens, endsBlock: true };
+    return { tokens, sample: this.#sample(), endsBlock: false };
   }
 
   /** After a step: the drawn token, or null when none was asked for. */
   accept(token: number | null): void {
     // More to feed, or stopped while the step was running: the drawn token is not used.
-    if (this.#pending.length > 0 || this.#phase === "done") return;
+    if (this.waiting > 0 || this.#phase === "done") return;
     if (this.#phase === "closing") {
       this.#phase = "done";
       return;
@@ -127,11 +138,19 @@ export class Reply {
     if (this.#phase === "prompt") {
       this.#end = reason;
       this.#phase = "done";
+      this.#replay = [];
       this.#pending = [];
       this.#fedLog = [];
     } else if (this.#phase === "decode") {
       this.#close(reason, [...this.#pending, ...this.#missingEnd()]);
     }
+  }
+
+  #takeReplay(block: number[], count: number): Feed {
+    const tokens = block.splice(0, count);
+    const endsBlock = block.length === 0;
+    if (endsBlock) this.#replay.shift();
+    return { tokens, endsBlock };
   }
 
   #close(reason: EndReason, tokens: number[]): void {

@@ -5,6 +5,9 @@
  * one, the empty state; then the tail of the token log is replayed on top. A candidate counts only
  * if its head lies on the log, so a state of a forgotten or foreign history is never used. A
  * snapshot that is refused is logged by the reason's name and passed over.
+ *
+ * Whichever of them it is, the state is the same to the bit: what a slot holds at the end of a block
+ * was settled (`reply.ts`), as it would be after a snapshot.
  */
 import {
   formatLogHead,
@@ -23,8 +26,8 @@ import type { Engine } from "../engine/engine.ts";
 import type { Room, Tenant } from "./slots.ts";
 
 export interface Restored {
-  /** Tokens to feed before the turn's own. */
-  readonly replay: readonly number[];
+  /** Blocks of the log to feed before the turn's own tokens; the state is settled after each. */
+  readonly replay: readonly (readonly number[])[];
   readonly snapshotHead: string | null;
 }
 
@@ -76,7 +79,7 @@ export class States {
     }
     return this.#fromEmpty(
       room.slot,
-      blocks.flatMap((block) => block.tokens),
+      blocks.map((block) => block.tokens),
     );
   }
 
@@ -84,12 +87,15 @@ export class States {
   async save(slot: number, tenant: Tenant): Promise<{ tenant: Tenant; kept: string[] }> {
     if (tenant.snapshotHead === tenant.logHead) return { tenant, kept: [] };
     const head = parseLogHead(tenant.logHead);
-    const packed = packSnapshot(await this.#engine.readState(slot), {
+    const { numericClass, stateCodec: codec, config } = this.#engine.info;
+    const header = {
       fingerprint: this.#fingerprint,
-      numericClass: this.#engine.info.numericClass,
+      numericClass,
       tokenPosition: head.tokens,
       tokenLogChecksum: head.crc,
-    });
+    };
+    const state = await this.#engine.readState(slot);
+    const packed = packSnapshot(state, header, { codec, headSize: config.headSize });
     const kept = await this.#snapshots.write(tenant.conversation, tenant.logHead, packed);
     return { tenant: { ...tenant, snapshotHead: tenant.logHead }, kept };
   }
@@ -111,7 +117,7 @@ export class States {
     await this.#ledger.trim(claim, { from, to: parseLogHead(oldest) }, covered + 1);
   }
 
-  async #fromEmpty(slot: number, replay: readonly number[]): Promise<Restored> {
+  async #fromEmpty(slot: number, replay: Restored["replay"]): Promise<Restored> {
     await this.#engine.writeState(slot, null);
     return { replay, snapshotHead: null };
   }
@@ -119,9 +125,11 @@ export class States {
   async #load(conversation: ConversationId, head: string, slot: number): Promise<boolean> {
     const packed = await this.#snapshots.read(conversation, head);
     if (packed === null) return false;
+    const { config } = this.#engine.info;
     const unpacked = unpackSnapshot(packed, {
       fingerprint: this.#fingerprint,
-      stateLength: stateLength(this.#engine.info.config),
+      stateLength: stateLength(config),
+      headSize: config.headSize,
     });
     const { tokens, crc } = parseLogHead(head);
     if (unpacked.kind === "refused") {
@@ -138,12 +146,15 @@ export class States {
   }
 }
 
-/** For every head on the log: the tokens that lead from it to the log's end. */
-function tailsByHead(blocks: readonly LogBlock[], head: LogHead): Map<string, readonly number[]> {
-  const tails = new Map<string, readonly number[]>([[formatLogHead(head), []]]);
-  let tail: readonly number[] = [];
+/** For every head on the log: the blocks that lead from it to the log's end. */
+function tailsByHead(
+  blocks: readonly LogBlock[],
+  head: LogHead,
+): ReadonlyMap<string, Restored["replay"]> {
+  const tails = new Map<string, Restored["replay"]>([[formatLogHead(head), []]]);
+  let tail: Restored["replay"] = [];
   for (const block of blocks.toReversed()) {
-    tail = [...block.tokens, ...tail];
+    tail = [block.tokens, ...tail];
     tails.set(formatLogHead(block.start), tail);
   }
   return tails;

@@ -88,8 +88,12 @@ const foreign: readonly (readonly [RegExp, string])[] = [
     /^(fmgg|lmgg|tjgg|GGUF)/,
     "ggml: made for rwkv.cpp or llama.cpp; take the .pth it was made from",
   ],
+  [/^\x08[\x01-\x20]/, "onnx: a graph for one program; take the weights that it was made from"],
   [/^(\x1f\x8b|7z\xbc\xaf|\xfd7zXZ|Rar!|BZh|\x28\xb5\x2f\xfd)/, "archive: unpack it first"],
 ];
+
+const unknownKind =
+  "unknown: Eyrie reads .pth and pytorch_model.bin of torch, .safetensors, .st, and an index of them";
 
 async function containerOf(path: string): Promise<"torch" | "safetensors" | "index"> {
   const file = await openRead(path);
@@ -105,6 +109,9 @@ async function containerOf(path: string): Promise<"torch" | "safetensors" | "ind
     if (/^\s*\{/.test(start)) return "index";
     const reason = foreign.find(([magic]) => magic.test(start))?.[1];
     if (reason !== undefined) throw new ModelError("MODEL_KIND", { path, reason });
+    // No header is that long, so it is not even a damaged safetensors file.
+    const isOther = bytesRead >= 8 && buffer.readBigUInt64LE(0) > 2n ** 32n;
+    if (isOther) throw new ModelError("MODEL_KIND", { path, reason: unknownKind });
     return "safetensors";
   } finally {
     await file.close();

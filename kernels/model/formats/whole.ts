@@ -42,7 +42,6 @@ export function wholeModel(weights: Weights, path: string): WholeModel {
     if (sources.has(name)) throw broken(path, `duplicate-tensor: ${shown(name)} by two names`);
     sources.set(name, weights.tensors[index]!);
   });
-  // Whoever opens the result says by which eps its norms go; no shape depends on it.
   const options = { groupNormEps: worldGroupNormEps, variant: null };
   const config = readConfig({ path, tensors: sources }, options);
   const tensors = [...canonicalTensors(config)].map(([name, shape]) => {

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { writeRandomModel } from "#kernels/model/random-model.ts";
 import { weights, writePth } from "#test/kernels/formats/models.ts";
 import { errorLines, eyrie, type Outcome } from "./eyrie.ts";
 
@@ -60,6 +61,37 @@ test("a table for people, JSON for programs, and a model that runs", async () =>
   expect(bare.err).toContain("vocab.txt");
   const logits = await eyrie(["logits", "--model", at("small"), "--tokens", "1,2"]);
   expect((JSON.parse(logits.out) as { logits: number[] }).logits).toHaveLength(10);
+});
+
+test("a model without a vocabulary runs by token ids, from convert to generate", async () => {
+  const shape = { layers: 2, heads: 2, headSize: 8, ffnWidth: 24, vocabSize: 40 };
+  writeRandomModel(at("random"), shape, { seed: 3 });
+  const made = await convert(at("random/weights.safetensors"), "--out", at("bare"));
+  expect(made.err).toContain("it runs by token ids only");
+  const run = (verb: string, ...args: string[]) => eyrie([verb, "--model", at("bare"), ...args]);
+  const ids = ["--max-tokens", "6", "--temperature", "2", "--top-p", "1"];
+  const generated = await run("generate", "--tokens", "1,2,3", ...ids);
+  expect(generated.out).toMatch(/^\d+(,\d+){5}\n$/);
+  const json = await run("generate", "--tokens", "1,2,3", ...ids, "--json");
+  expect(JSON.parse(json.out)).toEqual({ tokens: generated.out.trim().split(",").map(Number) });
+  // The first of them, drawn greedily, is the likeliest of `logits`.
+  const greedy = await run(
+    "generate",
+    "--tokens",
+    "1,2,3",
+    "--max-tokens",
+    "1",
+    "--temperature",
+    "0",
+  );
+  const top = await run("logits", "--tokens", "1,2,3", "--top", "1");
+  const [best] = (JSON.parse(top.out) as { top: { token: number }[] }).top;
+  expect(greedy.out).toBe(`${best?.token}\n`);
+
+  expectError(await run("generate", "--prompt", "Hello"), "VOCABULARY_MISSING", 1);
+  expectError(await run("generate"), "USAGE", 2);
+  expectError(await run("generate", "--tokens", "1", "--prompt", "Hello"), "USAGE", 2);
+  expectError(await run("generate", "--tokens", "40"), "TOKEN_OUT_OF_RANGE", 2);
 });
 
 test("variants: made, measured, listed in model.json, and run by name", async () => {

@@ -5,7 +5,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { writeRandomModel } from "#kernels/model/random-model.ts";
+import { SafetensorsFile } from "#kernels/model/safetensors.ts";
 import { HubDouble } from "#test/doubles/hub/double.ts";
+import { torchFile } from "#test/kernels/formats/torch-file.ts";
 import { errorLines, eyrie, type Outcome } from "./eyrie.ts";
 
 const root = resolve(import.meta.dirname, "../../..");
@@ -55,6 +58,50 @@ test("pulled, listed and removed", async () => {
   expect(removed.code).toBe(0);
   expect((await model(["list"])).out).not.toContain("ada--eagle-small");
 });
+
+test.each([".pth", ".safetensors"])("pulled, converted as it says, and run: %s", async (ending) => {
+  const shape = { layers: 2, heads: 2, headSize: 8, ffnWidth: 24, vocabSize: 300 };
+  const random = join(home, "random");
+  writeRandomModel(random, shape, { seed: 5, dtype: "BF16" });
+  hub.put("ada/random", `RWKV-5-World-tiny${ending}`, weightsAs(ending, random));
+  // A token for every byte, as any vocabulary has.
+  const lines = Array.from({ length: 256 }, (_, byte) => {
+    return `${byte + 1} b'\\x${byte.toString(16).padStart(2, "0")}' 1`;
+  });
+  hub.put("ada/random", "rwkv_vocab_v20230424.txt", `${lines.join("\n")}\n`, "small");
+  hub.faults.cutAfter = [10_000, 20_000];
+
+  const pulled = await model(["pull", "ada/random"]);
+  expect(pulled.code).toBe(0);
+  const [, next = ""] = /^ +npx eyrie (model convert .*)$/m.exec(pulled.out) ?? [];
+  const converted = await eyrie(next.split(" "));
+  expect(converted.code).toBe(0);
+  expect(converted.out).toMatch(/^vocabulary V +300, .*vocab\.txt$/m);
+  expect((await model(["list"])).out).toMatch(/^ada--random +\w+ .* converted$/m);
+
+  const made = `${join(home, "models", "ada--random")}-eyrie`;
+  const ids = await eyrie(["tokenize", "--model", made, "Hi"]);
+  expect(ids.out).toBe("73,106\n");
+  const logits = (directory: string) =>
+    eyrie(["logits", "--model", directory, "--tokens", ids.out.trim()]);
+  expect((await logits(made)).out).toBe((await logits(random)).out);
+  const said = await eyrie(["generate", "--model", made, "--prompt", "Hi", "--max-tokens", "4"]);
+  expect(said.code).toBe(0);
+  expect((await model(["remove", "ada--random-eyrie"])).code).toBe(0);
+});
+
+/** The weights of a model directory in the container that a hub has them in. */
+function weightsAs(ending: string, directory: string): Buffer {
+  const path = join(directory, "weights.safetensors");
+  const file = readFileSync(path);
+  if (ending === ".safetensors") return file;
+  const opened = SafetensorsFile.open(path);
+  opened.close();
+  const tensors = [...opened.tensors.values()].map(({ name, shape, offset, bytes }) => {
+    return { name, dtype: "BF16" as const, shape, data: file.subarray(offset, offset + bytes) };
+  });
+  return torchFile(tensors);
+}
 
 test("a model directory of ours runs as it is pulled", async () => {
   for (const name of ["weights.safetensors", "model.json", "vocab.txt"]) {

@@ -6,6 +6,7 @@ import { Batch, type StepReport } from "#apps/worker/turnloop/batch.ts";
 import { openWorkerModel } from "#apps/worker/model.ts";
 import { Reply } from "#apps/worker/turnloop/reply.ts";
 import { prefillTokensMax } from "#apps/worker/scheduler/scheduler.ts";
+import { packSnapshot, unpackSnapshot } from "#kernels/state/snapshot.ts";
 import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
 
 const modelDirectory = resolve(import.meta.dirname, "../../../kernels/models/eaglet");
@@ -23,7 +24,8 @@ let steps: StepReport[];
 let batch: Batch;
 
 beforeAll(async () => {
-  engine = await Engine.open({ modelDirectory, backend: "onnx", slots: 8, threads: 1 });
+  const limits = { slots: 8, threads: 1 };
+  engine = await Engine.open({ modelDirectory, backend: "onnx", stateCodec: "int8", ...limits });
   ({ tokenizer } = await openWorkerModel(modelDirectory));
   steps = [];
   batch = new Batch(engine, (report) => steps.push(report));
@@ -95,4 +97,45 @@ test("a poisoned state ends its own row by name and nobody else's", async () => 
   const sick = batch.run(0, reply("User: sick\n\nAssistant:", 12), () => {});
   expect(await healthy()).toBe(unpoisoned);
   expect((await sick.outcome).end).toBe("not-finite");
+});
+
+test("at the end of a block a state is what a snapshot would keep of it", async () => {
+  const { config, stateCodec: codec } = engine.info;
+  const blocks = ["User: one\n\nAssistant: 1\n\n", "User: two\n\nAssistant: 2\n\n"];
+  const replay = blocks.map((block) => tokenizer.encode(block));
+  const afterTwo = async (slot: number): Promise<Float32Array> => {
+    const whole = new Reply({ ...options, replay, prompt: tokenizer.encode("User: three") });
+    await engine.writeState(slot, null);
+    const row = batch.run(slot, whole, () => row.cancel());
+    await row.outcome;
+    return engine.readState(slot);
+  };
+  const options = { tokenizer, sampling: endless, seed: "", maxTokens: 9 };
+
+  // By hand: each block fed alone, packed and unpacked.
+  await engine.writeState(1, null);
+  const header = { fingerprint: "x", numericClass: "y", tokenPosition: 0, tokenLogChecksum: 0 };
+  for (const tokens of replay) {
+    await engine.step({ rows: [{ slot: 1, tokens, want: "none" }] });
+    const raw = await engine.readState(1);
+    const packed = packSnapshot(raw, header, { codec, headSize: config.headSize });
+    const expected = { fingerprint: "x", stateLength: raw.length, headSize: config.headSize };
+    const unpacked = unpackSnapshot(packed, expected);
+    if (unpacked.kind !== "snapshot") return expect.fail(unpacked.reason);
+    expect(unpacked.state).not.toEqual(raw);
+    await engine.writeState(1, unpacked.state);
+  }
+  const prompt = tokenizer.encode("User: three");
+  await engine.step({ rows: [{ slot: 1, tokens: prompt, want: "none" }] });
+  expect(await afterTwo(0)).toEqual(await engine.readState(1));
+});
+
+test("a state that is not finite at the end of its block ends its row by name", async () => {
+  const poisoned = await engine.readState(2);
+  // A replayed block asks for no logits that could show it.
+  const replay = [tokenizer.encode("User: a\n\n")];
+  const prompt = tokenizer.encode("User: b\n\nAssistant:");
+  const options = { tokenizer, replay, prompt, seed: "", maxTokens: 4, sampling: endless };
+  await engine.writeState(2, poisoned.fill(Number.NaN));
+  expect((await batch.run(2, new Reply(options), () => {}).outcome).end).toBe("not-finite");
 });

@@ -20,12 +20,14 @@ interface Run {
   readonly reply: Reply;
   /** Everything that was fed, replay included. */
   readonly fed: number[];
+  /** Tokens fed when the state was to be settled. */
+  readonly settledAt: number[];
 }
 
 /** Plays the batch: feeds chunks of `chunk` tokens and draws what `script` says. */
 function play(
   script: readonly number[],
-  options: { chunk?: number; replay?: number[]; maxTokens?: number; stopAfter?: number } = {},
+  options: { chunk?: number; replay?: number[][]; maxTokens?: number; stopAfter?: number } = {},
 ): Run {
   const { chunk = 256, replay = [], maxTokens = 100, stopAfter = Infinity } = options;
   const prompt = tokenizer.encode("User: hi\n\nAssistant:");
@@ -38,17 +40,20 @@ function play(
     maxTokens,
   });
   const fed: number[] = [];
+  const settledAt: number[] = [];
   let draws = 0;
   if (stopAfter === 0) reply.stop("stopped");
   while (!reply.done) {
-    const { tokens, sample } = reply.take(Math.min(chunk, reply.waiting));
+    const { tokens, sample, endsBlock } = reply.take(Math.min(chunk, reply.waiting));
     fed.push(...tokens);
+    if (endsBlock) settledAt.push(fed.length);
+    if (endsBlock) expect(sample).toBeUndefined();
     if (sample !== undefined) expect(sample.draw).toBe(draws);
     const drawn = sample === undefined ? null : (script[draws++] ?? 0);
     reply.accept(drawn);
     if (draws === stopAfter) reply.stop("stopped");
   }
-  return { reply, fed };
+  return { reply, fed, settledAt };
 }
 
 const logText = (run: Run): string => Buffer.from(tokenizer.decode(run.reply.logTokens)).toString();
@@ -121,9 +126,12 @@ test("a character cut between tokens is held back, not shown broken", () => {
 });
 
 test("replayed tokens are fed but not logged again", () => {
-  const run = play([id(" Hello"), id("\n\n")], { replay: [9, 9, 9], chunk: 2 });
-  expect(run.fed.slice(0, 3)).toEqual([9, 9, 9]);
-  expect(run.fed.slice(3)).toEqual(run.reply.logTokens);
+  const replay = [[9, 9, 9], [], [8], [7, 7]];
+  const run = play([id(" Hello"), id("\n\n")], { replay, chunk: 2 });
+  expect(run.fed.slice(0, 6)).toEqual([9, 9, 9, 8, 7, 7]);
+  expect(run.fed.slice(6)).toEqual(run.reply.logTokens);
+  expect(run.reply.replayedTokens).toBe(6);
+  expect(run.settledAt).toEqual([3, 4, 6, run.fed.length]);
 });
 
 test("whatever is drawn, in whatever chunks: the log is what was fed and ends in one blank line", () => {
@@ -136,6 +144,7 @@ test("whatever is drawn, in whatever chunks: the log is what was fed and ends in
       (script, chunk, maxTokens) => {
         const run = play(script, { chunk, maxTokens });
         expect(run.fed).toEqual(run.reply.logTokens);
+        expect(run.settledAt).toEqual([run.fed.length]);
         const said = Buffer.from(tokenizer.decode(run.reply.logTokens));
         const afterPrompt = said.subarray("User: hi\n\nAssistant:".length).toString("latin1");
         expect(afterPrompt.indexOf("\n\n")).toBe(afterPrompt.length - 2);

@@ -94,3 +94,64 @@ function niceCeiling(value: number): number {
   const step = [1, 2, 2.5, 4, 5, 8, 10].find((candidate) => candidate * power >= value) ?? 10;
   return step * power;
 }
+
+export interface Bar {
+  readonly name: string;
+  readonly value: number;
+  /** Stands at its end. */
+  readonly told: string;
+  readonly colour: string;
+}
+
+export interface BarPart {
+  readonly title: string;
+  /** A line that no bar should pass. */
+  readonly limit?: number;
+  readonly bars: readonly Bar[];
+}
+
+const barHeight = 18;
+const barGap = 6;
+const namesWidth = 170;
+const toldWidth = 240;
+
+/** Horizontal bars, one part below the other, each with a scale of its own. */
+export function barsSvg(chart: {
+  readonly title: string;
+  readonly parts: readonly BarPart[];
+}): string {
+  const lines: string[] = [];
+  let y = 50;
+  for (const { title, limit, bars } of chart.parts) {
+    lines.push(text({ x: 16, y, anchor: "start", size: 13 }, title));
+    y += 12;
+    const largest = Math.max(limit ?? 0, ...bars.map(({ value }) => value));
+    const toWidth = (value: number): number =>
+      (value / largest) * (width - namesWidth - toldWidth - 16);
+    const top = y;
+    for (const { name, value, told, colour } of bars) {
+      const length = toWidth(value);
+      lines.push(
+        text({ x: namesWidth - 8, y: y + 13, anchor: "end" }, name),
+        `<rect x="${namesWidth}" y="${y}" width="${length.toFixed(1)}" height="${barHeight}"`,
+        ` fill="${colour}"/>`,
+        text({ x: namesWidth + length + 6, y: y + 13, anchor: "start" }, told),
+      );
+      y += barHeight + barGap;
+    }
+    if (limit !== undefined) {
+      const x = (namesWidth + toWidth(limit)).toFixed(1);
+      lines.push(`<line x1="${x}" y1="${top - 4}" x2="${x}" y2="${y}" stroke="#b91c1c"/>`);
+    }
+    y += 28;
+  }
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${y}" role="img"`,
+    ` font-family="system-ui, sans-serif" font-size="12">`,
+    `<title>${escape(chart.title)}</title>`,
+    `<rect width="${width}" height="${y}" fill="#fff" rx="8"/>`,
+    text({ x: 16, y: 24, anchor: "start", size: 15 }, chart.title),
+    ...lines,
+    `</svg>\n`,
+  ].join("");
+}
