@@ -6,6 +6,7 @@ import { REST, RESTEvents } from "discord.js";
 import { type Clock, systemClock } from "#infra/clock/clock.ts";
 import type { Config } from "#infra/config/config.ts";
 import { readModelCard } from "#infra/config/model-card.ts";
+import { Conversations } from "#infra/conversation/conversations.ts";
 import { OpenReplies } from "#infra/discord/open-replies.ts";
 import { SessionStore } from "#infra/discord/session-store.ts";
 import { EyrieError } from "#infra/errors/error.ts";
@@ -13,7 +14,7 @@ import { loadTranslator, type Translator } from "#infra/i18n/i18n.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { LiveSubscriber } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
-import { connectRedis } from "#infra/redis/client.ts";
+import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
@@ -96,8 +97,11 @@ async function open(
   onClose(async () => truth.quit());
   const state = await connectRedis(options.stateUrl);
   onClose(async () => state.quit());
+  const listening = await duplicateRedis(state);
+  onClose(async () => listening.quit());
   const bell = new WakeBell(truth);
   onClose(async () => bell.close());
+  const conversations = new Conversations({ truth, state }, bell);
 
   const rest = new REST({ api: config.DISCORD_API_URL, version: "10" }).setToken(token);
   onClose(async () => {
@@ -110,8 +114,14 @@ async function open(
   const metrics = gatewayMetrics(registry, { openReplies: () => renders.size });
   countRateLimits(rest, metrics);
   const shared = { ...identity, config, rest, token, truth, translator, log, metrics };
-  const rooms = { mailbox: new Mailbox(truth), ledger: new Ledger(truth), bell, model };
-  const live = new LiveSubscriber(state);
+  const rooms = {
+    mailbox: new Mailbox(truth),
+    ledger: new Ledger(truth),
+    bell,
+    conversations,
+    model,
+  };
+  const live = new LiveSubscriber(listening);
   const { buttons, renders } = outbound({ ...shared, ...rooms, live }, options.editIntervalMsMin);
   const { intake, lanes } = inbound({ ...shared, ...rooms, buttons, renders });
   const sessions = new SessionStore(truth, {
@@ -176,6 +186,7 @@ function outbound(
 function inbound(
   parts: Shared & {
     readonly bell: WakeBell;
+    readonly conversations: Conversations;
     readonly model: Awaited<ReturnType<typeof readModelCard>>;
     readonly buttons: StopButtons;
     readonly renders: Renders;

@@ -55,6 +55,7 @@ export async function startWorker(
   const control = await duplicateRedis(truth);
   const bell = new WakeBell(truth);
   const ledger = new Ledger(truth);
+  const mailbox = new Mailbox(truth);
   const id = randomBytes(6).toString("hex");
   const registry = createMetrics();
   const metrics = createWorkerMetrics(registry, () => batch.running);
@@ -62,7 +63,7 @@ export async function startWorker(
   const slots = new Slots(engine.info.slots);
   const states = new States(
     engine,
-    { ledger, snapshots: new SnapshotStore(state) },
+    { ledger, mailbox, snapshots: new SnapshotStore(state) },
     { fingerprint: model.fingerprint, log },
   );
   const answerer = new Answerer({
@@ -70,7 +71,7 @@ export async function startWorker(
     numericClass: engine.info.numericClass,
     messageTokensMax: config.EYRIE_MESSAGE_TOKENS_MAX,
     truth,
-    mailbox: new Mailbox(truth),
+    mailbox,
     ledger,
     live: new LivePublisher(state),
     stops: new StopListener(control),

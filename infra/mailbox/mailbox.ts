@@ -26,18 +26,22 @@ export type Appended =
   /** Redis takes no writes now (memory or disk is full): nothing was changed. */
   | { readonly kind: "refused"; readonly reason: string };
 
-/** The right to work on a conversation, as given by {@link Mailbox.claim}. */
-export interface Claim {
+/** The right to work on a conversation. */
+export interface Hold {
   readonly conversation: ConversationId;
   /** `<fence>:<random>`; what every later write proves itself with. */
   readonly lease: string;
+  /** `<tokens>:<crc>` where the kept part of the token log begins. */
+  readonly logStart: string;
+}
+
+/** The right to answer a conversation's head, as given by {@link Mailbox.claim}. */
+export interface Claim extends Hold {
   readonly fence: number;
   readonly head: Turn;
   readonly seq: number;
   /** `<epoch>:<tokens>:<crc>` of the token log. */
   readonly logHead: string;
-  /** `<tokens>:<crc>` where the kept part of the token log begins. */
-  readonly logStart: string;
   /** Times this head has been claimed without being committed, this claim included. */
   readonly claims: number;
   /** Worker that held the conversation before; '' if none. */
@@ -118,8 +122,24 @@ export class Mailbox {
     };
   }
 
+  /** The lease of a conversation that stands at `logHead`, without its head; null when refused. */
+  async hold(conversation: ConversationId, logHead: string): Promise<Hold | null> {
+    const keys = conversationKeys(conversation);
+    const random = randomBytes(16).toString("hex");
+    const reply = await this.#truth.holdConversation(
+      keys.lease,
+      keys.meta,
+      random,
+      leaseMs,
+      logHead,
+    );
+    if (reply.length === 1) return null;
+    const [fence, logStart] = reply;
+    return { conversation, lease: `${fence}:${random}`, logStart };
+  }
+
   /** False when the lease is no longer ours: stop working on the conversation at once. */
-  async renew(claim: Claim): Promise<boolean> {
+  async renew(claim: Hold): Promise<boolean> {
     const keys = conversationKeys(claim.conversation);
     return (await this.#truth.renewLease(keys.lease, claim.lease, leaseMs)) === 1;
   }
@@ -128,7 +148,7 @@ export class Mailbox {
    * Gives the conversation back. `forgive` when the head was not at fault (drain, reset), so that
    * it is not taken for a turn that crashes workers. Returns the mail left, or null if not ours.
    */
-  async release(claim: Claim, options: { forgive: boolean }): Promise<number | null> {
+  async release(claim: Hold, options: { forgive: boolean }): Promise<number | null> {
     const keys = conversationKeys(claim.conversation);
     const left = await this.#truth.releaseLease(
       keys.lease,

@@ -3,6 +3,7 @@ import type {
   APIChatInputApplicationCommandInteraction,
   RESTPostAPIChatInputApplicationCommandsJSONBody,
 } from "discord.js";
+import type { Conversations } from "#infra/conversation/conversations.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import type { Translator } from "#infra/i18n/i18n.ts";
 import type { Ledger } from "#infra/ledger/ledger.ts";
@@ -26,6 +27,7 @@ export interface CommandContext {
   readonly truth: ScriptedRedis;
   readonly mailbox: Mailbox;
   readonly ledger: Ledger;
+  readonly conversations: Conversations;
   readonly translator: Translator;
   readonly submit: (question: Question) => Promise<Submitted>;
 }

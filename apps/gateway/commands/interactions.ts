@@ -28,7 +28,9 @@ import { commands } from "./registry.ts";
 import type { StopButtons } from "./stop-button.ts";
 
 export interface InteractionParts
-  extends SubmitParts, Pick<CommandContext, "ledger" | "mailbox" | "translator" | "truth"> {
+  extends
+    SubmitParts,
+    Pick<CommandContext, "conversations" | "ledger" | "mailbox" | "translator" | "truth"> {
   readonly rest: REST;
   readonly buttons: StopButtons;
   readonly locales: Locales;
