@@ -11,7 +11,13 @@ import { EyrieError } from "#infra/errors/error.ts";
 import { conversationKeys, outboxMember } from "#infra/redis/keys.ts";
 import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
-import { type ConversationId, type Turn, type TurnKey, turnId } from "#infra/turn/index.ts";
+import {
+  attemptsMax,
+  type ConversationId,
+  type Turn,
+  type TurnKey,
+  turnId,
+} from "#infra/turn/index.ts";
 import { decodePastTurn, type PastTurn } from "./past-turn.ts";
 import { readStanding, type Standing } from "./standing.ts";
 import { formatLogHead, parseLogHead } from "./tokenlog.ts";
@@ -38,7 +44,7 @@ export type RegenerateOutcome =
   | { readonly kind: "waiting"; readonly turn: Turn; readonly rewound: Rewound }
   /** This operation was done before and its turn has been answered since. */
   | { readonly kind: "answered" }
-  /** Another turn was answered since, or waits, or the turn was taken back. */
+  /** Another turn was answered since, or waits; or it was taken back, or asked too often. */
   | { readonly kind: "not-last" };
 
 export class History {
@@ -128,9 +134,8 @@ export class History {
       if (before !== null) return this.#again(conversation, key, before);
       const standing = await readStanding(this.#truth, conversation);
       const last = standing.last === null ? null : parseLast(standing.last);
-      if (last?.turn.id !== key.turn || last.turn.attempt !== key.attempt) {
-        return { kind: "not-last" };
-      }
+      const isLast = last?.turn.id === key.turn && last.turn.attempt === key.attempt;
+      if (!isLast || key.attempt + 1 >= attemptsMax) return { kind: "not-last" };
       const rewound = planRegenerate(standing, last);
       if (rewound === null)
         throw new EyrieError("RECORD_CORRUPT", { what: "turns", reason: "gap" });

@@ -6,9 +6,10 @@
  * minute; `confirm`, called after truth said that the conversation still stands at that head, makes
  * it stay. So neither a crash nor a write that overtakes a deletion leaves anything behind.
  *
- * Kept are the newest, the one before, and the newest at or before the horizon, the place to which
- * turns can be taken back. Only who holds the conversation's lease may prune: another one's picture
- * of the log may be old.
+ * Kept are the newest; the newest at or before the horizon, the place to which turns can be taken
+ * back; and the oldest behind the horizon, which it will reach next. (Were that one always the one
+ * before the newest, the horizon would never reach any, and the log never be trimmed.) Only who holds
+ * the conversation's lease may prune: another one's picture of the log may be old.
  */
 import type { Redis } from "ioredis";
 import { snapshotIndexKey, snapshotKey } from "#infra/redis/keys.ts";
@@ -71,8 +72,9 @@ export class SnapshotStore {
     const heads = await this.heads(conversation);
     const present = await this.#present(conversation, heads);
     const useful = present.filter((head) => log.heads.has(head));
-    const beforeHorizon = useful.find((head) => tokensOf(head) <= log.horizonTokens);
-    const kept = useful.filter((head, index) => index < 2 || head === beforeHorizon);
+    const reachable = useful.find((head) => tokensOf(head) <= log.horizonTokens);
+    const next = useful.findLast((head) => tokensOf(head) > log.horizonTokens);
+    const kept = useful.filter((head, index) => index === 0 || head === reachable || head === next);
     await this.drop(
       conversation,
       heads.filter((head) => !kept.includes(head)),

@@ -85,6 +85,9 @@ export interface ReplyRecord {
   readonly computeMs: number;
 }
 
+/** A turn is asked this often at most: its attempt is a part of the nonce, which is short. */
+export const attemptsMax = 100;
+
 /** Key of a reply record, of the sampler's seed and of the nonce. */
 export interface TurnKey {
   readonly turn: TurnId;

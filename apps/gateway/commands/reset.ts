@@ -21,6 +21,6 @@ export const reset: Command = {
     if (head !== undefined) await requestStop(truth, conversation, head.id);
     const tokens = await conversations.reset(conversation, interaction.id);
     const key = tokens === 0 ? "replies:resetNothing" : "replies:reset";
-    await answers.replace(translator.text(locale, key, { count: tokens }));
+    await answers.replace({ content: translator.text(locale, key, { count: tokens }) });
   },
 };

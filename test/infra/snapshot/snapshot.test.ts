@@ -52,13 +52,31 @@ test.each([1, chunkBytesMax, chunkBytesMax + 1, 3 * chunkBytesMax])(
   },
 );
 
-test("kept are the newest, the one before, and the newest before the horizon", async () => {
+test("kept are the newest, the newest before the horizon, and the next it will reach", async () => {
   const heads = ["0:100:1", "0:200:2", "0:300:3", "0:400:4", "0:500:5"];
   await keep(...heads);
-  expect(await prune(heads, 250)).toEqual(["0:500:5", "0:400:4", "0:200:2"]);
-  expect(await store.heads(conversation)).toEqual(["0:500:5", "0:400:4", "0:200:2"]);
-  expect(await store.read(conversation, "0:300:3")).toBeNull();
-  expect(await prune(heads, 450)).toEqual(["0:500:5", "0:400:4"]);
+  expect(await prune(heads, 250)).toEqual(["0:500:5", "0:300:3", "0:200:2"]);
+  expect(await store.heads(conversation)).toEqual(["0:500:5", "0:300:3", "0:200:2"]);
+  expect(await store.read(conversation, "0:400:4")).toBeNull();
+  expect(await prune(heads, 299)).toEqual(["0:500:5", "0:300:3", "0:200:2"]);
+  expect(await prune(heads, 300)).toEqual(["0:500:5", "0:300:3"]);
+  expect(await prune(heads, 500)).toEqual(["0:500:5"]);
+});
+
+test("however often it is saved, the horizon is followed by a snapshot, and three are enough", async () => {
+  const heads: string[] = [];
+  for (let turn = 1; turn <= 60; turn++) {
+    const head = `0:${10 * turn}:${turn}`;
+    heads.push(head);
+    await keep(head);
+    const horizon = Math.max(0, turn - 10);
+    const kept = (await prune(heads, 10 * horizon)).map((one) => Number(one.split(":")[1]) / 10);
+    expect(kept.length).toBeLessThanOrEqual(3);
+    expect(kept[0]).toBe(turn);
+    // The log is trimmed to the oldest one: it never reaches back more than twice as far as needed.
+    if (turn > 20) expect(kept.at(-1)).toBeGreaterThan(horizon - 11);
+    if (turn > 20) expect(kept.at(-1)).toBeLessThanOrEqual(horizon);
+  }
 });
 
 test("what is not on the log goes: another branch, an older epoch, a lost one's name", async () => {
