@@ -202,8 +202,14 @@ function inbound(
   const replyTokensMax = config.EYRIE_REPLY_TOKENS_MAX;
   const pendingForks = new PendingForks(parts.truth, parts.applicationId);
   const forks = new Forks({ ...parts, pendingForks, clock: systemClock });
-  const nowMs = (): number => systemClock.nowMs();
-  const submitting = { ...parts, lanes, locales, replyTokensMax, forks, nowMs };
+  const submitting = {
+    ...parts,
+    lanes,
+    locales,
+    replyTokensMax,
+    forks,
+    nowMs: () => systemClock.nowMs(),
+  };
   const interactions = new Interactions(submitting);
   const notices = new NoticeLimit(systemClock);
   return { intake: new Intake({ ...submitting, notices, interactions }), lanes, forks };

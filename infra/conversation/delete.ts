@@ -7,7 +7,12 @@
  */
 import { EyrieError } from "#infra/errors/error.ts";
 import type { LivePublisher } from "#infra/live/live.ts";
-import { type BucketKeys, type ConversationKeys, conversationKeys } from "#infra/redis/keys.ts";
+import {
+  type BucketKeys,
+  controlChannel,
+  type ConversationKeys,
+  conversationKeys,
+} from "#infra/redis/keys.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import type { Mailbox } from "#infra/mailbox/mailbox.ts";
@@ -37,8 +42,10 @@ export async function deleteConversation(
   const deleted = await deleteFromTruth(truth, conversation);
   await snapshots.dropAll(conversation);
   if (model !== null) await bell.forget(conversation, model);
-  // Whoever waits for these replies looks into the ledger, and finds that there is nothing to come.
+  // A worker that is at one of them stops; whoever waits for the replies looks into the ledger, and
+  // finds that there is nothing to come.
   for (const { id: turn, attempt } of waiting) {
+    await truth.publish(controlChannel(conversation), turn);
     await live.publish(conversation, { kind: "done", turn, attempt });
   }
   return deleted;

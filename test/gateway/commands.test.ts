@@ -51,8 +51,8 @@ describe("the command list", () => {
 
   test("is told in the README, and nothing else is", () => {
     const readme = readFileSync(join(import.meta.dirname, "../../README.md"), "utf8");
-    const told = [...readme.matchAll(/^\| `\/(\w+)[^|]*\|/gm)].map((match) => match[1]);
-    expect(told.sort()).toEqual(payload.map(({ name }) => name).sort());
+    const told = [...readme.matchAll(/^\| `\/(\w+)[^|]*\|/gm)].map((match) => match[1] ?? "");
+    expect(new Set(told)).toEqual(new Set(payload.map(({ name }) => name)));
   });
 
   test("stays within 8,000 characters per command", () => {

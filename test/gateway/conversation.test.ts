@@ -41,6 +41,33 @@ async function tokensOf(conversation = stage.conversation): Promise<number> {
   return (await stage.worker.ledger.logHead(conversation)).tokens;
 }
 
+function threadOf(channel: Channel): Channel | undefined {
+  return [...stage.discord.world.channels.values()].find((one) => one.parentId === channel.id);
+}
+
+function fork(options: { title?: string } = {}) {
+  return stage.discord.userRunsCommand(stage.channel, stage.ada, "fork", { options });
+}
+
+function privacy(channel = stage.channel, user = stage.ada) {
+  return stage.discord.userRunsCommand(channel, user, "privacy");
+}
+
+/** `custom_id`s of a message's buttons. */
+function buttonsOf(message: Message): string[] {
+  const rows = message.wire.components as { components: { custom_id: string }[] }[];
+  return rows.flatMap(({ components }) => components.map((one) => one.custom_id));
+}
+
+async function directExchange(): Promise<{ direct: Channel; claim: Claim }> {
+  const direct = stage.discord.directChannel(stage.ada);
+  stage.discord.userSays(direct, stage.ada, "a secret of mine");
+  const claim = await stage.worker.claim(conversationId(`discord-${direct.id}`));
+  await stage.worker.commit(claim, "I keep it.");
+  await stage.waitForEmptyOutbox();
+  return { direct, claim };
+}
+
 describe("/undo", () => {
   test("takes back the last exchanges, tells the asker in private, and marks the replies", async () => {
     stage = await Stage.open();
@@ -226,14 +253,6 @@ describe("Regenerate", () => {
 });
 
 describe("/fork", () => {
-  function threadOf(channel: Channel): Channel | undefined {
-    return [...stage.discord.world.channels.values()].find((one) => one.parentId === channel.id);
-  }
-
-  function fork(options: { title?: string } = {}) {
-    return stage.discord.userRunsCommand(stage.channel, stage.ada, "fork", { options });
-  }
-
   test("opens a thread that remembers, and both sides go their own way", async () => {
     stage = await Stage.open();
     await exchange("one", "First.");
@@ -341,25 +360,6 @@ describe("/fork", () => {
 });
 
 describe("/privacy", () => {
-  function privacy(channel = stage.channel, user = stage.ada) {
-    return stage.discord.userRunsCommand(channel, user, "privacy");
-  }
-
-  /** `custom_id`s of a message's buttons. */
-  function buttonsOf(message: Message): string[] {
-    const rows = message.wire.components as { components: { custom_id: string }[] }[];
-    return rows.flatMap(({ components }) => components.map((one) => one.custom_id));
-  }
-
-  async function directExchange(): Promise<{ direct: Channel; claim: Claim }> {
-    const direct = stage.discord.directChannel(stage.ada);
-    stage.discord.userSays(direct, stage.ada, "a secret of mine");
-    const claim = await stage.worker.claim(conversationId(`discord-${direct.id}`));
-    await stage.worker.commit(claim, "I keep it.");
-    await stage.waitForEmptyOutbox();
-    return { direct, claim };
-  }
-
   test("shows what is kept, and nothing where nothing is kept", async () => {
     stage = await Stage.open();
     expect(contentOf(await privacy().reply())).toBe("🔒 I keep nothing of this conversation.");

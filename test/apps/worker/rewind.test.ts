@@ -2,24 +2,15 @@
  * Taking turns back, with real workers: a conversation whose turns were undone goes on word for word
  * as its twin that never had them.
  */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { undoTurnsMax } from "#infra/ledger/past-turn.ts";
-import { conversationKeys } from "#infra/redis/keys.ts";
-import { type ConversationId, type Turn } from "#infra/turn/index.ts";
+import type { ConversationId } from "#infra/turn/index.ts";
+import { ask, placeOf, range, talk as talkOn } from "#test/platform/dialogue.ts";
 import { TestPlatform, type Process } from "#test/platform/platform.ts";
-import { type Boundary, Trap } from "#test/redis/trap.ts";
-import { everything } from "../../infra/conversation/workshop.ts";
 import { aConversation, aTurn } from "../../infra/turns.ts";
 
-/** Sampled on purpose: equal seeds must say equal words. */
-const sampling = {
-  temperature: 1,
-  topP: 0.9,
-  presencePenalty: 0.2,
-  frequencyPenalty: 0.2,
-  penaltyDecay: 0.996,
-};
-const questions = ["Hello!", "Who are you?", "What can you do?", "How do I reset you?", "Danke!"];
+// Workers are started again and again, each with a model to load.
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 60_000 });
 
 let platform: TestPlatform;
 let worker: Process;
@@ -33,33 +24,9 @@ afterAll(async () => {
   await platform.stop();
 });
 
-/** Turn `id`: the same in every conversation, whatever was said before. */
-function ask(conversation: ConversationId, id: number, padding = ""): Turn {
-  const text = `${padding}${questions[id % questions.length] ?? ""}`;
-  return aTurn(id, { conversation, text, sampling, maxTokens: 24 });
-}
-
-async function talk(
-  conversation: ConversationId,
-  ids: readonly number[],
-  padding = "",
-): Promise<string[]> {
-  const texts: string[] = [];
-  for (const id of ids) {
-    texts.push((await platform.exchange(ask(conversation, id, padding))).text);
-  }
-  return texts;
-}
-
-function range(from: number, to: number): number[] {
-  return Array.from({ length: to - from + 1 }, (_, index) => from + index);
-}
-
-async function standing(conversation: ConversationId): Promise<{ head: string; start: string }> {
-  const { meta } = conversationKeys(conversation);
-  const [head, start] = await platform.truth.hmget(meta, "logHead", "logStart");
-  return { head: head ?? "", start: start ?? "0:0" };
-}
+const talk = (id: ConversationId, ids: readonly number[], padding = ""): Promise<string[]> =>
+  talkOn(platform, id, { ids, padding });
+const headOf = async (id: ConversationId): Promise<string> => (await placeOf(platform, id)).head;
 
 const counts = range(1, undoTurnsMax);
 
@@ -98,57 +65,45 @@ describe.each([
       const rewound = await platform.conversations.undo(undone, count);
       expect(rewound?.turns).toHaveLength(count);
       const twin = name("twin", count);
-      expect((await standing(undone)).head).toBe((await standing(twin)).head);
+      expect(await headOf(undone)).toBe(await headOf(twin));
       const next = [100, 101];
       expect(await talk(undone, next)).toEqual(await talk(twin, next));
-      expect((await standing(undone)).head).toBe((await standing(twin)).head);
+      expect(await headOf(undone)).toBe(await headOf(twin));
     });
     await Promise.all(pairs);
-  }, 120_000);
+  });
 });
 
 describe("a conversation so long that its log was trimmed", () => {
   /** Some 1,000 tokens in front of every question, so that snapshots come every few turns. */
   const padding = "one two three four five six seven eight nine ten ".repeat(40);
   const last = 22;
-  const counts = [4, undoTurnsMax];
-  const [twin, undone] = ["twin", "undone"].map((kind) =>
-    counts.map((count) => aConversation(`long-${kind}-${count}`)),
-  ) as [ConversationId[], ConversationId[]];
+  const [undone, twin] = [aConversation("long"), aConversation("long-twin")];
 
   test("keeps what an undo needs and drops the rest", async () => {
-    await Promise.all(undone.map((conversation) => talk(conversation, range(1, last), padding)));
-    for (const conversation of undone) {
-      const { start } = await standing(conversation);
-      expect(Number(start.split(":")[0])).toBeGreaterThan(0);
-      const [horizon] = await platform.conversations.export(conversation).then(({ truth }) => {
-        return truth["turns"]?.value as { from: string }[];
-      });
-      const reach = Number(start.split(":")[0]);
-      expect(reach).toBeLessThanOrEqual(Number(horizon?.from.split(":")[1]));
-      const snapshots = await platform.state.keys(`*{${conversation}}:snapshot:*`);
-      expect(snapshots.length).toBeGreaterThan(1);
-      expect(snapshots.length).toBeLessThan(4);
-    }
-  }, 240_000);
+    await talk(undone, range(1, last), padding);
+    const reach = Number((await placeOf(platform, undone)).start.split(":")[0]);
+    expect(reach).toBeGreaterThan(0);
+    const { truth } = await platform.conversations.export(undone);
+    const turns = (truth["turns"]?.value ?? []) as { from: string }[];
+    expect(reach).toBeLessThanOrEqual(Number(turns[0]?.from.split(":")[1]));
+    const snapshots = await platform.state.keys(`*{${undone}}:snapshot:*`);
+    expect(snapshots.length).toBeGreaterThan(1);
+    expect(snapshots.length).toBeLessThan(4);
+  });
 
-  test("and undo goes on as the twin does, by the snapshot before, in a worker that knows neither", async () => {
-    for (const [index, count] of counts.entries()) {
-      await talk(twin[index] ?? aConversation(), range(1, last - count), padding);
-    }
+  test("and undo goes on as the twin, without its newest snapshot, in a worker that knows neither", async () => {
+    await talk(twin, range(1, last - undoTurnsMax), padding);
     await worker.end("SIGKILL");
     worker = await platform.worker();
-    for (const [index, count] of counts.entries()) {
-      const [one, other] = [undone[index] ?? aConversation(), twin[index] ?? aConversation()];
-      // The newest snapshots are lost as well: what is left is the one before the horizon.
-      const [newest = ""] = await platform.state.zrevrange(`eyrie:{${one}}:snapshots`, 0, 0);
-      await platform.state.del(`eyrie:{${one}}:snapshot:${newest}`);
-      expect((await platform.conversations.undo(one, count))?.turns).toHaveLength(count);
-      expect(await talk(one, [100, 101])).toEqual(await talk(other, [100, 101]));
-      expect((await standing(one)).head).toBe((await standing(other)).head);
-    }
+    const [newest = ""] = await platform.state.zrevrange(`eyrie:{${undone}}:snapshots`, 0, 0);
+    await platform.state.del(`eyrie:{${undone}}:snapshot:${newest}`);
+    const rewound = await platform.conversations.undo(undone, undoTurnsMax);
+    expect(rewound?.turns).toHaveLength(undoTurnsMax);
+    expect(await talk(undone, [100, 101])).toEqual(await talk(twin, [100, 101]));
+    expect(await headOf(undone)).toBe(await headOf(twin));
     expect(worker.output).not.toContain("state lost");
-  }, 240_000);
+  });
 });
 
 describe("regenerate", () => {
@@ -165,7 +120,7 @@ describe("regenerate", () => {
     const second = await platform.reply(turn);
     const only = await platform.exchange({ ...ask(twin, 2), attempt: 1 });
     expect(second.text).toBe(only.text);
-    expect((await standing(again)).head).toBe((await standing(twin)).head);
+    expect(await headOf(again)).toBe(await headOf(twin));
     expect(await talk(again, [3])).toEqual(await talk(twin, [3]));
   });
 });
@@ -182,129 +137,4 @@ describe("fork", () => {
     await platform.conversations.delete(source);
     expect(await talk(fork, [6])).toEqual(await talk(twin, [6]));
   });
-});
-
-describe("a worker killed at a boundary, then an undo", () => {
-  const boundaries: readonly (Boundary & { readonly committed: boolean })[] = [
-    { script: "claim-conversation", side: "before", committed: false },
-    { script: "claim-conversation", side: "after", committed: false },
-    { script: "commit-turn", side: "before", committed: false },
-    { script: "commit-turn", side: "after", committed: true },
-    { script: "release-lease", side: "before", committed: true },
-    { script: "release-lease", side: "after", committed: true },
-  ];
-
-  test.each(boundaries)(
-    "$side $script",
-    async ({ committed, ...boundary }) => {
-      const name = `${boundary.side}-${boundary.script}`;
-      const [cut, twin] = [aConversation(name), aConversation(`twin-${name}`)];
-      await worker.end();
-      const trap = await Trap.open(platform.truthServer.url, name);
-      const doomed = await platform.worker({ REDIS_URL: trap.url });
-      await talk(cut, [1, 2, 3]);
-      const { lease } = conversationKeys(cut);
-      await expect.poll(async () => platform.truth.exists(lease)).toBe(0);
-      const sprung = trap.set(boundary);
-      await platform.say(ask(cut, 4));
-      await sprung;
-      await doomed.end("SIGKILL");
-      const rewound = await platform.conversations.undo(cut, 1);
-      expect(rewound?.turns.map(({ turn }) => turn)).toEqual([committed ? "4" : "3"]);
-      worker = await platform.worker();
-      const cutTexts = await talk(cut, [5, 6]);
-      await trap.close();
-      // Not committed: the fourth turn waited, and is answered on what the undo left.
-      await talk(twin, committed ? [1, 2, 3] : [1, 2, 4]);
-      expect(cutTexts).toEqual(await talk(twin, [5, 6]));
-      expect((await standing(cut)).head).toBe((await standing(twin)).head);
-    },
-    60_000,
-  );
-});
-
-describe("in the middle of a turn", () => {
-  let trap: Trap;
-
-  beforeAll(async () => {
-    await worker.end();
-    trap = await Trap.open(platform.truthServer.url, "middle");
-    worker = await platform.worker({ REDIS_URL: trap.url });
-  });
-
-  afterAll(async () => {
-    await worker.end();
-    await trap.close();
-  });
-
-  /**
-   * Two turns, then a third that is held at a boundary while `act` is done. Where the log is read
-   * the worker must not have the state in a slot.
-   */
-  async function interrupt(
-    conversation: ConversationId,
-    boundary: Boundary,
-    act: () => Promise<unknown>,
-  ): Promise<void> {
-    await talk(conversation, [1, 2]);
-    const { lease } = conversationKeys(conversation);
-    await expect.poll(async () => platform.truth.exists(lease)).toBe(0);
-    if (boundary.script === "read-conversation") await forget();
-    const sprung = trap.set(boundary);
-    await platform.say(ask(conversation, 3));
-    await sprung;
-    await act();
-    trap.letGo();
-  }
-
-  const open: readonly Boundary[] = [
-    { script: "claim-conversation", side: "after" },
-    { script: "read-conversation", side: "before" },
-    { script: "commit-turn", side: "before" },
-  ];
-
-  test.each(open)("an undo $side $script: the turn is answered on what is left", async (at) => {
-    const name = `undo-${at.side}-${at.script}`;
-    const [busy, twin] = [aConversation(name), aConversation(`twin-${name}`)];
-    await interrupt(busy, at, async () => platform.conversations.undo(busy, 1));
-    const record = await platform.reply(ask(busy, 3));
-    expect([record.text, ...(await talk(busy, [4]))]).toEqual(
-      (await talk(twin, [1, 3, 4])).slice(1),
-    );
-    expect((await standing(busy)).head).toBe((await standing(twin)).head);
-  });
-
-  test.each(open)("a reset $side $script: the turn is answered afresh", async (at) => {
-    const name = `reset-${at.side}-${at.script}`;
-    const [busy, twin] = [aConversation(name), aConversation(`twin-${name}`)];
-    await interrupt(busy, at, async () => platform.conversations.reset(busy));
-    const record = await platform.reply(ask(busy, 3));
-    expect([record.text, ...(await talk(busy, [4]))]).toEqual(await talk(twin, [3, 4]));
-  });
-
-  test.each(open)("a delete $side $script: nothing of it comes back", async (at) => {
-    const busy = aConversation(`delete-${at.side}-${at.script}`);
-    await interrupt(busy, at, async () => platform.conversations.delete(busy));
-    const left = async (): Promise<string[]> => {
-      const lines = [...(await everything(platform.truth)), ...(await everything(platform.state))];
-      return lines.filter((line) => line.includes(busy));
-    };
-    // The wake that is being answered ends by itself.
-    await expect.poll(left, { timeout: 10_000 }).toEqual([]);
-    expect((await platform.exchange(ask(busy, 9))).seq).toBe(1);
-  });
-
-  test("an undo after the commit takes back the turn that was running", async () => {
-    const [busy, twin] = [aConversation("undo-late"), aConversation("twin-undo-late")];
-    const boundary: Boundary = { script: "commit-turn", side: "after" };
-    await interrupt(busy, boundary, async () => platform.conversations.undo(busy, 1));
-    expect(await talk(busy, [4])).toEqual((await talk(twin, [1, 2, 4])).slice(2));
-  });
-
-  /** So that the next turn has to read its log: no state is in a slot. */
-  async function forget(): Promise<void> {
-    await worker.end("SIGKILL");
-    await platform.state.flushall();
-    worker = await platform.worker({ REDIS_URL: trap.url });
-  }
 });

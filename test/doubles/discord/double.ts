@@ -293,7 +293,7 @@ export class DiscordDouble {
 
   /** What was uploaded as a message's attachment, by its place. */
   fileOf(message: Message, index = 0): Buffer {
-    const attachment = message.wire.attachments[index] as { [fileContent]?: Buffer } | undefined;
+    const attachment: { [fileContent]?: Buffer } | undefined = message.wire.attachments[index];
     const content = attachment?.[fileContent];
     if (content === undefined) throw new Error(`message ${message.id} has no file ${index}`);
     return content;

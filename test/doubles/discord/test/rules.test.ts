@@ -331,30 +331,31 @@ test("the dashboard's OAuth: authorise, redeem once, list guilds", async () => {
   expect(asBot.status).toBe(401);
 });
 
-describe("threads from messages", () => {
-  async function start(
-    { double }: { readonly double: DiscordDouble },
-    place: Channel,
-  ): Promise<Answered> {
-    const message = double.userSays(place, double.addUser({ name: "Eve" }), "here");
-    const path = `/channels/${place.id}/messages/${message.id}/threads`;
-    return call(double, `POST ${path}`, { name: "aside" });
-  }
+/** Starts a thread from a message that is said there. */
+async function startThread(
+  { double }: { readonly double: DiscordDouble },
+  place: Channel,
+): Promise<Answered> {
+  const message = double.userSays(place, double.addUser({ name: "Eve" }), "here");
+  const path = `/channels/${place.id}/messages/${message.id}/threads`;
+  return call(double, `POST ${path}`, { name: "aside" });
+}
 
+describe("threads from messages", () => {
   test("start in text and announcement channels, each in its own kind", async () => {
     const all = await scene();
     const news = all.double.addChannel(all.guild, {
       name: "news",
       type: ChannelType.GuildAnnouncement,
     });
-    expect((await start(all, all.channel)).body["type"]).toBe(ChannelType.PublicThread);
-    expect((await start(all, news)).body["type"]).toBe(ChannelType.AnnouncementThread);
+    expect((await startThread(all, all.channel)).body["type"]).toBe(ChannelType.PublicThread);
+    expect((await startThread(all, news)).body["type"]).toBe(ChannelType.AnnouncementThread);
   });
 
   test("start nowhere else, and once for each message", async () => {
     const all = await scene();
     const { double, channel, user } = all;
-    expect(await start(all, double.directChannel(user))).toMatchObject({
+    expect(await startThread(all, double.directChannel(user))).toMatchObject({
       status: 400,
       body: { code: 50024 },
     });
@@ -363,6 +364,6 @@ describe("threads from messages", () => {
     expect((await call(double, path, { name: "one" })).status).toBe(201);
     expect((await call(double, path, { name: "two" })).body.code).toBe(160_004);
     const thread = double.world.channel(message.id);
-    expect((await start(all, thread)).body.code).toBe(50_024);
+    expect((await startThread(all, thread)).body.code).toBe(50_024);
   });
 });
