@@ -92,7 +92,7 @@ describe("a conversation so long that its log was trimmed", () => {
     expect(snapshots.length).toBeLessThan(4);
   });
 
-  test("and undo goes on as the twin, without its newest snapshot, in a worker that knows neither", async () => {
+  test("and undo goes on as the twin, without its newest snapshot, in a new worker", async () => {
     await talk(twin, range(1, last - undoTurnsMax), padding);
     await worker.end("SIGKILL");
     worker = await platform.worker();
