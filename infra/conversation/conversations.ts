@@ -12,9 +12,10 @@ import { LivePublisher } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
-import type { ConversationId, TurnKey } from "#infra/turn/index.ts";
+import type { CommunityId, ConversationId, TurnKey } from "#infra/turn/index.ts";
 import type { WakeBell } from "#infra/wake/wake.ts";
-import { deleteConversation } from "./delete.ts";
+import { conversationsOf, idleConversations } from "./active.ts";
+import { deleteConversation, type DeleteOptions } from "./delete.ts";
 import { type Export, exportConversation } from "./export.ts";
 
 /** Snapshots may go between the look at the log and the copy; the next look finds newer ones. */
@@ -118,7 +119,7 @@ export class Conversations {
   }
 
   /** Deletes everything of it; returns the number of keys that truth held. */
-  async delete(conversation: ConversationId): Promise<number> {
+  async delete(conversation: ConversationId, options: DeleteOptions = {}): Promise<number> {
     return deleteConversation(
       {
         truth: this.#truth,
@@ -128,7 +129,22 @@ export class Conversations {
         bell: this.#bell,
       },
       conversation,
+      options,
     );
+  }
+
+  /** Deletes the conversations without a turn for `idleMs`; returns how many. */
+  async deleteIdle(idleMs: number): Promise<number> {
+    let deleted = 0;
+    for await (const conversation of idleConversations(this.#truth, idleMs)) {
+      if ((await this.delete(conversation, { idleForMs: idleMs })) > 0) deleted++;
+    }
+    return deleted;
+  }
+
+  /** The conversations of a community, its threads' included. */
+  ofCommunity(community: CommunityId): AsyncGenerator<ConversationId> {
+    return conversationsOf(this.#truth, community);
   }
 }
 

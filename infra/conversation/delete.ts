@@ -13,6 +13,7 @@ import {
   type ConversationKeys,
   conversationKeys,
 } from "#infra/redis/keys.ts";
+import { redisTimeMs } from "#infra/redis/client.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import type { Mailbox } from "#infra/mailbox/mailbox.ts";
@@ -31,15 +32,22 @@ export interface DeleteParts {
   readonly bell: WakeBell;
 }
 
-/** Returns the number of keys deleted from truth; 0 when there was nothing. */
+export interface DeleteOptions {
+  /** Leaves it alone if a turn came since this many ms ago, or comes while it is looked at. */
+  readonly idleForMs?: number;
+}
+
+/** Returns the number of keys deleted from truth; 0 when there was nothing, or it was left alone. */
 export async function deleteConversation(
   parts: DeleteParts,
   conversation: ConversationId,
+  options: DeleteOptions = {},
 ): Promise<number> {
   const { bell, live, mailbox, snapshots, truth } = parts;
   const model = await truth.hget(conversationKeys(conversation).meta, "model");
   const waiting = await readable(mailbox.waiting(conversation));
-  const deleted = await deleteFromTruth(truth, conversation);
+  const deleted = await deleteFromTruth(truth, conversation, options);
+  if (deleted === 0 && options.idleForMs !== undefined) return 0;
   await snapshots.dropAll(conversation);
   if (model !== null) await bell.forget(conversation, model);
   // A worker that is at one of them stops; whoever waits for the replies looks into the ledger, and
@@ -64,9 +72,12 @@ async function readable(turns: Promise<Turn[]>): Promise<Turn[]> {
 async function deleteFromTruth(
   truth: ScriptedRedis,
   conversation: ConversationId,
+  { idleForMs }: DeleteOptions,
 ): Promise<number> {
   const keys = conversationKeys(conversation);
+  // Before the look at the clock: a turn that comes after it changes them.
   let expected = await seqs(truth, keys);
+  if (idleForMs !== undefined && !(await isIdle(truth, conversation, idleForMs))) return 0;
   let deleted = 0;
   for (let tries = 0; tries < triesMax; tries++) {
     const stored = await storedInTruth(truth, conversation);
@@ -77,7 +88,7 @@ async function deleteFromTruth(
       deleted += result;
       // Look again for what was noted in between. A conversation that has begun anew is not ours.
       expected = ["0", "0"];
-    } else if (deleted > 0) {
+    } else if (deleted > 0 || idleForMs !== undefined) {
       return deleted;
     } else {
       expected = await seqs(truth, keys);
@@ -86,14 +97,24 @@ async function deleteFromTruth(
   throw new EyrieError("BUSY_TRY_LATER");
 }
 
+async function isIdle(
+  truth: ScriptedRedis,
+  conversation: ConversationId,
+  forMs: number,
+): Promise<boolean> {
+  const activeAt = await truth.zscore(conversationKeys(conversation).active, conversation);
+  return activeAt !== null && Number(activeAt) <= (await redisTimeMs(truth)) - forMs;
+}
+
 async function seqs(truth: ScriptedRedis, { meta }: ConversationKeys): Promise<[string, string]> {
   const [seq, committed] = await truth.hmget(meta, "seq", "committedSeq");
   return [seq ?? "0", committed ?? "0"];
 }
 
 function isNothing(stored: StoredInTruth): boolean {
-  const { dirty, keys, openReplies, outbox } = stored;
-  return keys.length + outbox.length + openReplies.length === 0 && !dirty;
+  const { activeAtMs, dirty, keys, openReplies, outbox } = stored;
+  const lists = keys.length + outbox.length + openReplies.length;
+  return lists === 0 && !dirty && activeAtMs === null;
 }
 
 async function deleteStored(
@@ -106,7 +127,7 @@ async function deleteStored(
 ): Promise<number> {
   const { conversation, expected, stored } = work;
   const keys: ConversationKeys & BucketKeys = conversationKeys(conversation);
-  const first = [keys.meta, keys.mailbox, keys.dirty, keys.outbox];
+  const first = [keys.meta, keys.mailbox, keys.dirty, keys.outbox, keys.active];
   // A reply that is being delivered may get notes of its messages just now.
   const attempts = turnKeysOf(conversation, stored.keys);
   const notes = attempts.flatMap((key) => [keys.reply(key), keys.delivery(key)]);

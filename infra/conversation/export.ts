@@ -32,6 +32,7 @@ export interface Export {
   /** By key, without the part that all keys of the conversation share. */
   readonly truth: Readonly<Record<string, Exported>>;
   /** Places in lists that conversations share. */
+  readonly lastTurnAt: string | null;
   readonly waits: boolean;
   readonly undelivered: readonly string[];
   readonly beingShown: readonly unknown[];
@@ -56,6 +57,7 @@ export async function exportConversation(
     conversation,
     exportedAt: new Date().toISOString(),
     truth: await exportKeys(truth, stored.keys, conversation),
+    lastTurnAt: stored.activeAtMs === null ? null : new Date(stored.activeAtMs).toISOString(),
     waits: stored.dirty,
     undelivered: stored.outbox,
     beingShown: open.flatMap((record) => (record === null ? [] : [readable(record)])),

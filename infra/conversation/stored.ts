@@ -22,6 +22,8 @@ export interface StoredInTruth {
   readonly outbox: readonly string[];
   /** It has mail, says its bucket. */
   readonly dirty: boolean;
+  /** Unix ms of its last turn, says its bucket; null: the bucket does not know it. */
+  readonly activeAtMs: number | null;
   /** What a gateway is showing of it. */
   readonly openReplies: readonly { readonly key: string; readonly field: string }[];
 }
@@ -32,7 +34,7 @@ export async function storedInTruth(
   truth: Redis,
   conversation: ConversationId,
 ): Promise<StoredInTruth> {
-  const { dirty, outbox } = bucketKeys(bucketOf(conversation));
+  const { active, dirty, outbox } = bucketKeys(bucketOf(conversation));
   const members = `${conversation} *`;
   const openReplies: { key: string; field: string }[] = [];
   for (const key of await scanKeys(truth, openRepliesPattern)) {
@@ -45,10 +47,12 @@ export async function storedInTruth(
   for await (const page of truth.zscanStream(outbox, { match: members, count: pageSize })) {
     found.push(...everySecond(page as string[]));
   }
+  const activeAt = await truth.zscore(active, conversation);
   return {
     keys: await scanKeys(truth, conversationPattern(conversation)),
     outbox: [...new Set(found)].sort(),
     dirty: (await truth.zscore(dirty, conversation)) !== null,
+    activeAtMs: activeAt === null ? null : Number(activeAt),
     openReplies,
   };
 }

@@ -9,6 +9,8 @@ export interface Standing {
   /** `<tokens>:<crc>` where the kept log begins. */
   readonly logStart: string;
   readonly model: string;
+  /** "" outside of communities. */
+  readonly community: string;
   /** As stored; null when there is none. */
   readonly last: string | null;
   /** As stored, oldest first. */
@@ -22,12 +24,13 @@ export async function readStanding(
 ): Promise<Standing> {
   const keys = conversationKeys(conversation);
   const reply = await truth.readConversationBuffer(keys.meta, keys.log, keys.turns, keys.last);
-  const [exists, logHead, logStart, model, last, blocks, turns] = reply;
+  const [exists, logHead, logStart, model, community, last, blocks, turns] = reply;
   return {
     exists: exists === 1,
     logHead: logHead.toString(),
     logStart: logStart.toString(),
     model: model.toString(),
+    community: community.toString(),
     last: last.length === 0 ? null : last.toString(),
     blocks,
     turns: turns.map(String),

@@ -78,6 +78,7 @@ export class Mailbox {
       keys.meta,
       keys.known(turn.id),
       keys.dirty,
+      keys.active,
       turn.id,
       turn.attempt,
       encodeRecord(turn),
@@ -85,6 +86,7 @@ export class Mailbox {
       turn.model,
       mailboxLengthMax,
       knownSeconds,
+      turn.community ?? "",
     );
     if (seq === refusal.mailboxFull) return { kind: "full" };
     return seq === 0 ? { kind: "known" } : { kind: "appended", seq, waiting };

@@ -15,14 +15,21 @@ export function bucketOf(conversation: ConversationId): number {
 }
 
 export interface BucketKeys {
-  /** zset: conversation → time of its last append, for the sweeper. */
+  /** zset: conversation with mail → time of its last append, for the sweeper. */
   readonly dirty: string;
+  /** zset: every conversation → time of its last append. */
+  readonly active: string;
   /** zset: {@link outboxMember} → time of its commit. */
   readonly outbox: string;
 }
 
 export function bucketKeys(bucket: number): BucketKeys {
-  return { dirty: `eyrie:{${bucket}}:dirty`, outbox: `eyrie:{${bucket}}:outbox` };
+  const prefix = `eyrie:{${bucket}}`;
+  return {
+    dirty: `${prefix}:dirty`,
+    active: `${prefix}:active`,
+    outbox: `${prefix}:outbox`,
+  };
 }
 
 export interface ConversationKeys extends BucketKeys {

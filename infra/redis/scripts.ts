@@ -51,6 +51,7 @@ export interface Scripts {
       logHead: Buffer,
       logStart: Buffer,
       model: Buffer,
+      community: Buffer,
       last: Buffer,
       blocks: Buffer[],
       turns: Buffer[],

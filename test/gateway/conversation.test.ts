@@ -314,8 +314,6 @@ describe("/fork", () => {
   test("refused by Discord at the last step takes everything back", async () => {
     stage = await Stage.open();
     await exchange("one", "First.");
-    const stored = async (): Promise<string[]> =>
-      (await everything(stage.truth)).filter((line) => line.startsWith("eyrie:{"));
     const before = await stored();
     const run = fork();
     // The event says that we may; when we ask, we may not any more.
@@ -432,5 +430,53 @@ describe("/privacy", () => {
     stage.discord.userSays(direct, stage.ada, "hello again");
     const anew = await stage.worker.claim(conversationId(`discord-${direct.id}`));
     expect(anew).toMatchObject({ seq: 1, logHead: "0:0:0" });
+  });
+});
+
+/** What truth holds of conversations. */
+async function stored(): Promise<string[]> {
+  return (await everything(stage.truth)).filter((line) => line.startsWith("eyrie:{"));
+}
+
+describe("a place that is gone", () => {
+  test("takes its conversations with it: the community we were removed from", async () => {
+    stage = await Stage.open();
+    await exchange("one", "First.");
+    await fork().reply();
+    const elsewhere = stage.discord.directChannel(stage.bob);
+    stage.discord.userSays(elsewhere, stage.bob, "hello");
+    const kept = conversationId(`discord-${elsewhere.id}`);
+    await stage.worker.commit(await stage.worker.claim(kept), "Hi.");
+    await stage.waitForEmptyOutbox();
+    const guild = stage.discord.world.guild(stage.channel.guildId ?? "");
+    stage.discord.world.loseGuild(guild, "removed");
+    const others = async (): Promise<string[]> =>
+      (await stored()).filter((line) => !line.includes(elsewhere.id));
+    await expect.poll(others).toEqual([]);
+    expect(await tokensOf(kept)).toBe(3);
+  });
+
+  test("an outage takes nothing", async () => {
+    stage = await Stage.open();
+    await exchange("one", "First.");
+    const guild = stage.discord.world.guild(stage.channel.guildId ?? "");
+    stage.discord.world.loseGuild(guild, "outage");
+    stage.discord.world.restoreGuild(guild);
+    stage.ask("still there?");
+    const claim = await stage.worker.claim(stage.conversation);
+    expect(claim).toMatchObject({ seq: 2, logHead: expect.stringMatching(/^0:3:/) as string });
+  });
+
+  test("a channel or a thread that is deleted takes its conversation, and no other", async () => {
+    stage = await Stage.open();
+    await exchange("one", "First.");
+    await fork().reply();
+    const thread = threadOf(stage.channel);
+    if (thread === undefined) throw new Error("no thread");
+    stage.discord.world.deleteChannel(thread);
+    await expect.poll(async () => stage.truth.keys(`*${thread.id}:*`)).toEqual([]);
+    expect(await tokensOf()).toBe(3);
+    stage.discord.world.deleteChannel(stage.channel);
+    await expect.poll(stored).toEqual([]);
   });
 });

@@ -3,9 +3,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { requestStop } from "#infra/control/control.ts";
 import { OpenReplies, openReplyOf } from "#infra/discord/open-replies.ts";
 import { bucketOf, conversationKeys } from "#infra/redis/keys.ts";
-import { type ConversationId, conversationId, type Turn } from "#infra/turn/index.ts";
+import { communityId, type ConversationId, conversationId, type Turn } from "#infra/turn/index.ts";
 import { answerWakes } from "#infra/wake/wake.ts";
-import { aTurn } from "../turns.ts";
+import { aConversation, aTurn } from "../turns.ts";
 import { everything, Workshop } from "./workshop.ts";
 
 const conversation = conversationId("discord-31415926535897932");
@@ -44,7 +44,8 @@ async function live(of: ConversationId, firstId: number): Promise<void> {
   await workshop.ledger.notePart(of, key, { index: 0, messageId: String(firstId + 700) });
   await workshop.ledger.markDelivered(of, key);
   await workshop.conversations.undo(of, 1);
-  await workshop.conversations.regenerate(of, { turn: aTurn(firstId + 2).id, attempt: 0 });
+  await workshop.exchange(of, firstId + 4, { turn: question(firstId + 4, of) });
+  await workshop.conversations.regenerate(of, { turn: aTurn(firstId + 4).id, attempt: 0 });
   const waiting = aTurn(firstId + 9, question(firstId + 9, of));
   await workshop.mailbox.append(waiting);
   await requestStop(workshop.truth, of, waiting.id);
@@ -155,6 +156,56 @@ describe("delete", () => {
   });
 });
 
+/** As if its last turn had come so long ago. */
+async function age(of: ConversationId, ms: number): Promise<void> {
+  await workshop.truth.zincrby(conversationKeys(of).active, -ms, of);
+}
+
+describe("conversations that nobody uses", () => {
+  const dayMs = 24 * 3600_000;
+
+  test("are deleted after the time that the operator sets, others stay", async () => {
+    await live(conversation, 31_000_000);
+    await live(neighbour, 57_000_000);
+    await age(conversation, 31 * dayMs);
+    await age(neighbour, 29 * dayMs);
+    expect(await workshop.conversations.deleteIdle(30 * dayMs)).toBe(1);
+    expect(await traces(conversation, 31_000_000)).toEqual([]);
+    expect(await workshop.history.turns(neighbour)).toHaveLength(3);
+    expect(await workshop.conversations.deleteIdle(30 * dayMs)).toBe(0);
+  });
+
+  test("a turn that comes while one is looked at saves it", async () => {
+    await workshop.exchange(conversation, 31_000_000);
+    await age(conversation, 31 * dayMs);
+    const { truth } = workshop;
+    const original = truth.deleteConversation.bind(truth);
+    truth.deleteConversation = async (...args) => {
+      await workshop.mailbox.append(aTurn(31_000_001, { conversation }));
+      return original(...args);
+    };
+    try {
+      expect(await workshop.conversations.deleteIdle(30 * dayMs)).toBe(0);
+    } finally {
+      truth.deleteConversation = original;
+    }
+    expect(await workshop.tokens(conversation)).toEqual([31_000_000, 31_000_001]);
+    expect(await workshop.mailbox.waiting(conversation)).toHaveLength(1);
+  });
+
+  test("those of a community are found, forks and threads too, and no others", async () => {
+    const community = communityId("777");
+    const fork = aConversation("fork");
+    await workshop.exchange(conversation, 1, { turn: { community } });
+    await workshop.exchange(neighbour, 2, { turn: { community: communityId("778") } });
+    await workshop.exchange(aConversation("alone"), 3);
+    await workshop.conversations.fork(conversation, fork);
+    const found: ConversationId[] = [];
+    for await (const one of workshop.conversations.ofCommunity(community)) found.push(one);
+    expect(new Set(found)).toEqual(new Set([conversation, fork]));
+  });
+});
+
 describe("export", () => {
   test("names every key that is stored, and shows every record as it was written", async () => {
     await live(conversation, 31_000_000);
@@ -178,7 +229,10 @@ describe("export", () => {
       { from: expect.any(String), to: expect.any(String), tokens: [31_000_001, 31_000_002] },
       { from: expect.any(String), to: expect.any(String), tokens: [31_000_002, 31_000_003] },
     ]);
-    expect(truth["mailbox"]?.value).toMatchObject([{ record: { text: "the words of 31000009" } }]);
+    expect(truth["mailbox"]?.value).toMatchObject([
+      { record: { text: "the words of 31000004", attempt: 1 } },
+      { record: { text: "the words of 31000009", attempt: 0 } },
+    ]);
     expect(truth["reply:31000000:0"]?.value).toMatchObject({
       text: "reply to the words of 31000000",
     });
