@@ -10,6 +10,7 @@ import { decodeLog, formatLogHead, parseLogHead } from "./tokenlog.ts";
 
 /** What a conversation has to hand on, as it stood at one moment. */
 export interface Cutting extends Standing {
+  readonly source: ConversationId;
   /** Every head on the kept log; a snapshot elsewhere is of no use. */
   readonly heads: ReadonlySet<string>;
   /** The log reaches back to its beginning, so no snapshot is needed. */
@@ -30,7 +31,7 @@ export class Planting {
     if (head.tokens === 0) return null;
     const decoded = decodeLog(standing.blocks, head);
     const heads = new Set([head, ...decoded.map(({ start }) => start)].map(formatLogHead));
-    return { ...standing, heads, whole: decoded[0]?.start.tokens === 0 };
+    return { ...standing, source: conversation, heads, whole: decoded[0]?.start.tokens === 0 };
   }
 
   /** The operation that planted this conversation, "" for one that grew by itself, null for none. */
@@ -55,6 +56,7 @@ export class Planting {
       operation,
       conversation,
       cutting.community,
+      cutting.source,
       cutting.blocks.length,
       ...cutting.blocks,
       ...cutting.turns,

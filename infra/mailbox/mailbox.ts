@@ -10,7 +10,7 @@ import { EyrieError } from "#infra/errors/error.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
 import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
-import type { ConversationId, Turn } from "#infra/turn/index.ts";
+import { type ConversationId, conversationId, type Turn } from "#infra/turn/index.ts";
 
 /** Turns waiting in one conversation; the newest is refused beyond it. */
 export const mailboxLengthMax = 16;
@@ -46,6 +46,8 @@ export interface Claim extends Hold {
   readonly claims: number;
   /** Worker that held the conversation before; '' if none. */
   readonly previousWorker: string;
+  /** The conversation that this one was forked from: where the states of both are the same. */
+  readonly source: ConversationId | null;
 }
 
 export type ClaimOutcome =
@@ -105,7 +107,7 @@ export class Mailbox {
     );
     if (reply.length === 1) return { kind: "empty" };
     if (reply.length === 2) return { kind: "leased", msLeft: reply[1] };
-    const [fence, entry, logHead, logStart, claims, previousWorker] = reply;
+    const [fence, entry, logHead, logStart, claims, previousWorker, source] = reply;
     const { seq, turn } = parseEntry(entry);
     const lease = `${fence}:${random}`;
     return {
@@ -120,6 +122,7 @@ export class Mailbox {
         logStart,
         claims,
         previousWorker,
+        source: source === "" ? null : conversationId(source),
       },
     };
   }

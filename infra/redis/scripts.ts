@@ -35,6 +35,7 @@ export interface Scripts {
         logStart: string,
         claims: number,
         previousWorker: string,
+        source: string,
       ]
   >;
   renewLease(...args: Argument[]): Promise<number>;

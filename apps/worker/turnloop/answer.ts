@@ -128,11 +128,14 @@ export class Answerer {
     if (prompt.length > messageTokensMax) {
       return (await this.#commit(claim, failed("MESSAGE_TOO_LONG", prompt.length))).kind;
     }
-    const room = slots.take(claim.conversation);
+    const { conversation, logHead, source } = claim;
+    const room = slots.take(conversation, source === null ? null : { source, logHead });
+    // Asked for before anything is waited for: the next turn of the source may change that slot.
+    const inherited = this.#parts.states.inherit(room);
     let tenant: Tenant | null = null;
     try {
       if (room.evicted !== null) await this.#parts.states.saveIdle(room.slot, room.evicted);
-      const restored = await this.#parts.states.restore(claim, room);
+      const restored = await this.#parts.states.restore(claim, room, inherited);
       if (restored === null) return "log-moved";
       const { outcome, writer } = await this.#run(held, {
         slot: room.slot,

@@ -1,8 +1,8 @@
 /**
  * Brings a conversation's state into a slot, and keeps it in the snapshot store.
  *
- * Restore tries, in this order: what the slot already holds, the newest valid snapshot, the older
- * ones, the empty state; then the tail of the token log is replayed on top. A candidate counts only
+ * Restore tries, in this order: what the slot already holds, what a fork's source holds, the newest
+ * valid snapshot, the older ones, the empty state; then the tail of the token log is replayed on top. A candidate counts only
  * if its head lies on the log, so a state of a forgotten or foreign history is never used. A
  * snapshot that is refused is logged by the reason's name and passed over.
  */
@@ -17,6 +17,7 @@ import type { Claim, Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import type { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import type { Log } from "#infra/telemetry/log.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
+import type { CanonicalState } from "#kernels/backends/contract.ts";
 import { packSnapshot, unpackSnapshot } from "#kernels/state/snapshot.ts";
 import { stateLength } from "#kernels/model/config.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -55,11 +56,28 @@ export class States {
     this.#log = options.log;
   }
 
+  /** The state that a fork shares with its source, where a slot holds it. */
+  inherit({ twin }: Room): Promise<CanonicalState> | null {
+    if (twin === null) return null;
+    const state = this.#engine.readState(twin);
+    // Whoever waits for it is told; nobody may, if the turn ends before.
+    state.catch(() => undefined);
+    return state;
+  }
+
   /** Null when the log has moved since the claim (undo, reset): claim again. */
-  async restore(claim: Claim, room: Room): Promise<Restored | null> {
+  async restore(
+    claim: Claim,
+    room: Room,
+    inherited: Promise<CanonicalState> | null,
+  ): Promise<Restored | null> {
     const head = parseLogHead(claim.logHead);
     if (room.holds?.logHead === claim.logHead) {
       return { replay: [], snapshotHead: room.holds.snapshotHead };
+    }
+    if (inherited !== null) {
+      await this.#engine.writeState(room.slot, await inherited);
+      return { replay: [], snapshotHead: null };
     }
     if (head.tokens === 0) return this.#fromEmpty(room.slot, []);
     const blocks = await this.#ledger.log(claim.conversation, head);

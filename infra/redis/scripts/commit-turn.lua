@@ -39,6 +39,8 @@ if ARGV[5] ~= '' then
   redis.call('RPUSH', KEYS[8], ARGV[10])
   redis.call('LTRIM', KEYS[8], -tonumber(ARGV[11]), -1)
 end
+-- A fork that goes its own way no longer names the conversation that it came from.
+redis.call('HDEL', KEYS[2], 'source')
 redis.call('SET', KEYS[9], spoke .. ' ' .. head, 'EX', ARGV[12])
 redis.call('HSET', KEYS[2], 'logHead', ARGV[6], 'committedSeq', seq, 'headClaims', 0)
 if ARGV[9] == '0' then

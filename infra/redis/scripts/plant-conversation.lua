@@ -8,7 +8,8 @@
 -- KEYS[4] active    zset of the bucket: every conversation -> time of its last append, ms
 -- ARGV[1] log head   ARGV[2] log start   ARGV[3] model   ARGV[4] the operation that plants it
 -- ARGV[5] the new conversation   ARGV[6] its community, or ''
--- ARGV[7] number of blocks   ARGV[8…] the blocks, then the turns, oldest first
+-- ARGV[7] the conversation it is a copy of
+-- ARGV[8] number of blocks   ARGV[9…] the blocks, then the turns, oldest first
 --
 -- Returns 1; 0 when this operation planted it before, whatever was said there since; -2 when the
 -- conversation exists and is somebody else's. Run twice: the second returns 0 and changes nothing.
@@ -19,13 +20,13 @@ end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return -2
 end
-local blocks = tonumber(ARGV[7])
-for index = 8, #ARGV do
-  local list = index < 8 + blocks and KEYS[2] or KEYS[3]
+local blocks = tonumber(ARGV[8])
+for index = 9, #ARGV do
+  local list = index < 9 + blocks and KEYS[2] or KEYS[3]
   redis.call('RPUSH', list, ARGV[index])
 end
 redis.call('HSET', KEYS[1], 'logHead', ARGV[1], 'logStart', ARGV[2], 'model', ARGV[3])
-redis.call('HSET', KEYS[1], 'planted', ARGV[4])
+redis.call('HSET', KEYS[1], 'planted', ARGV[4], 'source', ARGV[7])
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[1], 'community', ARGV[6])
 end

@@ -132,8 +132,11 @@ describe("fork", () => {
     ) as [ConversationId, ConversationId, ConversationId];
     await Promise.all([talk(source, [1, 2, 3]), talk(twin, [1, 2, 3])]);
     expect(await platform.conversations.fork(source, fork)).toEqual({ kind: "forked" });
+    // The worker holds the source's state, so nothing is read again.
+    expect((await platform.exchange(ask(fork, 4))).replayedTokens).toBe(0);
     await talk(source, [50, 51]);
-    expect(await talk(fork, [4, 5])).toEqual(await talk(twin, [4, 5]));
+    await talk(twin, [4]);
+    expect(await talk(fork, [5])).toEqual(await talk(twin, [5]));
     await platform.conversations.delete(source);
     expect(await talk(fork, [6])).toEqual(await talk(twin, [6]));
   });
