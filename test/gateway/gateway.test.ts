@@ -2,7 +2,7 @@ import { InteractionResponseType, MessageFlags } from "discord.js";
 import { afterEach, describe, expect, test } from "vitest";
 import { conversationId } from "#infra/turn/index.ts";
 import { Permission } from "#test/doubles/discord/index.ts";
-import { buttonOf, contentOf, Stage } from "./stage.ts";
+import { buttonOf, contentOf, editIntervalMs, Stage } from "./stage.ts";
 
 let stage: Stage;
 
@@ -54,13 +54,16 @@ describe("a mention", () => {
     const claim = await stage.worker.claim(stage.conversation);
     const message = await stage.discord.waitForReply(stage.channel);
     let text = "";
+    const startedMs = performance.now();
     for (let number = 1; number <= 300; number++) {
       text += `${number} `;
       await stage.worker.say(claim, text);
     }
     await stage.waitForShown(`${text.trimEnd()} ▌`);
     const versions = message.history.map(({ content }) => content.length);
-    expect(versions.length).toBeLessThan(60);
+    // As many as the pace allows in the time that the frames took, and that is long on a busy machine.
+    const paceMax = (performance.now() - startedMs) / editIntervalMs;
+    expect(versions.length).toBeLessThan(Math.max(60, paceMax + 5));
     expect(versions.slice(1)).toEqual(versions.slice(1).toSorted((a, b) => a - b));
     await stage.worker.commit(claim, text);
     await stage.waitForEmptyOutbox();

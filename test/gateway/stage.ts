@@ -13,7 +13,7 @@ import { RedisServer } from "#test/redis/server.ts";
 import { ScriptedWorker } from "./scripted-worker.ts";
 
 /** Edits come faster than in life, and Discord lets them, so tests need not wait. */
-const editIntervalMs = 60;
+export const editIntervalMs = 60;
 const generous = { limit: 1_000, windowMs: 1_000 };
 const generousLimits = {
   rules: {

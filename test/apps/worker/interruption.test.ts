@@ -132,7 +132,7 @@ describe("in the middle of a turn", () => {
       return lines.filter((line) => line.includes(busy));
     };
     // The wake that is being answered ends by itself.
-    await expect.poll(left, { timeout: 10_000 }).toEqual([]);
+    await expect.poll(left).toEqual([]);
     expect((await platform.exchange(ask(busy, 9))).seq).toBe(1);
   });
 

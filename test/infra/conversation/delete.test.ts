@@ -151,7 +151,7 @@ describe("delete", () => {
     await workshop.bell.ring(wake);
     await workshop.conversations.delete(conversation);
     answered();
-    await expect.poll(async () => traces(conversation, 31_000_000), { timeout: 5_000 }).toEqual([]);
+    await expect.poll(async () => traces(conversation, 31_000_000)).toEqual([]);
     await worker.close();
   });
 });
