@@ -2,9 +2,9 @@
  * Brings a conversation's state into a slot, and keeps it in the snapshot store.
  *
  * Restore tries, in this order: what the slot already holds, what a fork's source holds, the newest
- * valid snapshot, the older ones, the empty state; then the tail of the token log is replayed on top. A candidate counts only
- * if its head lies on the log, so a state of a forgotten or foreign history is never used. A
- * snapshot that is refused is logged by the reason's name and passed over.
+ * valid snapshot, the older ones, the empty state; then the tail of the token log is replayed on top.
+ * A candidate counts only if its head lies on the log, so a state of a forgotten or foreign history
+ * is never used. A snapshot that is refused is logged by the reason's name and passed over.
  */
 import {
   formatLogHead,
