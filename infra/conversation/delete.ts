@@ -83,7 +83,7 @@ async function deleteFromTruth(
     const stored = await storedInTruth(truth, conversation);
     if (isNothing(stored)) return deleted;
     const result = await deleteStored(truth, { conversation, stored, expected });
-    for (const { key, field } of stored.openReplies) await truth.hdel(key, field);
+    for (const { key, field } of stored.inProgress) await truth.hdel(key, field);
     if (result >= 0) {
       deleted += result;
       // Look again for what was noted in between. A conversation that has begun anew is not ours.
@@ -112,8 +112,8 @@ async function seqs(truth: ScriptedRedis, { meta }: ConversationKeys): Promise<[
 }
 
 function isNothing(stored: StoredInTruth): boolean {
-  const { activeAtMs, dirty, keys, openReplies, outbox } = stored;
-  const lists = keys.length + outbox.length + openReplies.length;
+  const { activeAtMs, dirty, keys, inProgress, outbox } = stored;
+  const lists = keys.length + outbox.length + inProgress.length;
   return lists === 0 && !dirty && activeAtMs === null;
 }
 

@@ -35,7 +35,8 @@ export interface Export {
   readonly lastTurnAt: string | null;
   readonly waits: boolean;
   readonly undelivered: readonly string[];
-  readonly beingShown: readonly unknown[];
+  /** Replies being shown and forks being made of it right now. */
+  readonly inProgress: readonly unknown[];
   readonly state: Readonly<Record<string, Exported>>;
 }
 
@@ -49,9 +50,7 @@ export async function exportConversation(
   conversation: ConversationId,
 ): Promise<Export> {
   const stored = await storedInTruth(truth, conversation);
-  const open = await Promise.all(
-    stored.openReplies.map(({ key, field }) => truth.hget(key, field)),
-  );
+  const open = await Promise.all(stored.inProgress.map(({ key, field }) => truth.hget(key, field)));
   return {
     format: exportFormat,
     conversation,
@@ -60,7 +59,7 @@ export async function exportConversation(
     lastTurnAt: stored.activeAtMs === null ? null : new Date(stored.activeAtMs).toISOString(),
     waits: stored.dirty,
     undelivered: stored.outbox,
-    beingShown: open.flatMap((record) => (record === null ? [] : [readable(record)])),
+    inProgress: open.flatMap((record) => (record === null ? [] : [readable(record)])),
     state: await exportSnapshots(state, await storedInState(state, conversation)),
   };
 }

@@ -8,6 +8,7 @@ import {
   bucketKeys,
   conversationKeys,
   conversationPattern,
+  forksPattern,
   openRepliesPattern,
   outboxMember,
   snapshotIndexKey,
@@ -24,8 +25,8 @@ export interface StoredInTruth {
   readonly dirty: boolean;
   /** Unix ms of its last turn, says its bucket; null: the bucket does not know it. */
   readonly activeAtMs: number | null;
-  /** What a gateway is showing of it. */
-  readonly openReplies: readonly { readonly key: string; readonly field: string }[];
+  /** What a gateway is doing with it: replies being shown, forks being made. */
+  readonly inProgress: readonly { readonly key: string; readonly field: string }[];
 }
 
 const pageSize = 1_000;
@@ -36,11 +37,16 @@ export async function storedInTruth(
 ): Promise<StoredInTruth> {
   const { active, dirty, outbox } = bucketKeys(bucketOf(conversation));
   const members = `${conversation} *`;
-  const openReplies: { key: string; field: string }[] = [];
+  const inProgress: { key: string; field: string }[] = [];
   for (const key of await scanKeys(truth, openRepliesPattern)) {
     const fields = truth.hscanStream(key, { match: members, count: pageSize });
     for await (const page of fields) {
-      openReplies.push(...everySecond(page as string[]).map((field) => ({ key, field })));
+      inProgress.push(...everySecond(page as string[]).map((field) => ({ key, field })));
+    }
+  }
+  for (const key of await scanKeys(truth, forksPattern)) {
+    for (const [field, record] of Object.entries(await truth.hgetall(key))) {
+      if (record.includes(`"source":"${conversation}"`)) inProgress.push({ key, field });
     }
   }
   const found: string[] = [];
@@ -53,7 +59,7 @@ export async function storedInTruth(
     outbox: [...new Set(found)].sort(),
     dirty: (await truth.zscore(dirty, conversation)) !== null,
     activeAtMs: activeAt === null ? null : Number(activeAt),
-    openReplies,
+    inProgress,
   };
 }
 

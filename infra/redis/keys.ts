@@ -105,6 +105,9 @@ export function openRepliesKey(applicationId: string): string {
 /** Glob over all {@link openRepliesKey}s. */
 export const openRepliesPattern = "eyrie:gateway:*:open";
 
+/** Glob over all {@link forksKey}s. */
+export const forksPattern = "eyrie:gateway:*:forks";
+
 /** Truth: hash of the forks that the gateway has begun and not finished, by interaction. */
 export function forksKey(applicationId: string): string {
   return `eyrie:gateway:${applicationId}:forks`;

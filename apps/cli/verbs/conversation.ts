@@ -98,9 +98,9 @@ async function withConversation(
   stack.defer(async () => bell.close());
   const conversations = new Conversations({ truth, state }, bell);
   const exported = await conversations.export(text);
-  const { beingShown, undelivered, waits } = exported;
+  const { inProgress, undelivered, waits } = exported;
   const names = [exported.truth, exported.state].flatMap(Object.keys);
-  if (names.length + undelivered.length + beingShown.length === 0 && !waits) {
+  if (names.length + undelivered.length + inProgress.length === 0 && !waits) {
     throw new EyrieError("CONVERSATION_UNKNOWN", { id: text });
   }
   await work({ id: text, conversations, ledger: new Ledger(truth), exported });

@@ -36,7 +36,7 @@ export const outboxScanMs = 2_000;
 const closeMsMax = 1_000;
 const cutOffMsMax = 100;
 /** How long an order waits for a reply that is just being finished. */
-const settleMsMax = 2_000;
+const settleMsMax = 1_500;
 /** An interaction's token lives 15 minutes. */
 const tokenLivesMs = 14 * 60_000;
 
@@ -114,9 +114,15 @@ export class Renders {
   /** True when nothing of this reply is being shown any more, at the latest after a moment. */
   async settled(conversation: ConversationId, key: TurnKey): Promise<boolean> {
     const member = outboxMember(conversation, key);
-    const { clock } = this.#parts;
-    await Promise.race([this.#running.get(member)?.ended, clock.sleep(settleMsMax)]);
+    const running = this.#running.get(member);
+    if (running !== undefined) await this.#within(settleMsMax, [running.ended]);
     return !this.#running.has(member);
+  }
+
+  async #within(ms: number, ends: readonly Promise<void>[]): Promise<void> {
+    const done = new AbortController();
+    const ended = Promise.all(ends).finally(() => done.abort());
+    await Promise.race([ended, this.#parts.clock.sleep(ms, done.signal)]);
   }
 
   /** Marks replies whose turns were taken back, newest first. */
@@ -139,7 +145,7 @@ export class Renders {
       render.giveUp();
       ends.push(ended);
     }
-    await Promise.race([Promise.all(ends), this.#parts.clock.sleep(settleMsMax)]);
+    await this.#within(settleMsMax, ends);
     this.#forgotten.delete(conversation);
   }
 

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { requestStop } from "#infra/control/control.ts";
 import { OpenReplies, openReplyOf } from "#infra/discord/open-replies.ts";
+import { PendingForks } from "#infra/discord/pending-forks.ts";
 import { bucketOf, conversationKeys } from "#infra/redis/keys.ts";
 import { communityId, type ConversationId, conversationId, type Turn } from "#infra/turn/index.ts";
 import { answerWakes } from "#infra/wake/wake.ts";
@@ -50,6 +51,14 @@ async function live(of: ConversationId, firstId: number): Promise<void> {
   await workshop.mailbox.append(waiting);
   await requestStop(workshop.truth, of, waiting.id);
   await new OpenReplies(workshop.truth, "42").save(openReplyOf(waiting));
+  await new PendingForks(workshop.truth, "42").save({
+    operation: `9${firstId}`,
+    source: of,
+    channelId: "1",
+    title: "aside",
+    locale: "en-US",
+    anchorId: null,
+  });
   const wake = { conversation: of, headTurnId: waiting.id, model: "eaglet", traceId: waiting.id };
   await workshop.bell.ring(wake);
   await workshop.bell.ring(wake);
@@ -67,9 +76,9 @@ async function traces(of: ConversationId, firstId: number): Promise<string[]> {
 
 /** What an export shows, without the seconds that pass. */
 async function valuesOf(of: ConversationId): Promise<unknown> {
-  const { state, truth, waits, undelivered, beingShown } = await workshop.conversations.export(of);
+  const { state, truth, waits, undelivered, inProgress } = await workshop.conversations.export(of);
   const values = Object.entries({ ...truth, ...state }).map(([key, { value }]) => [key, value]);
-  return { values, waits, undelivered, beingShown };
+  return { values, waits, undelivered, inProgress };
 }
 
 describe("delete", () => {
@@ -238,7 +247,10 @@ describe("export", () => {
     });
     expect(truth["reply:31000000:0"]?.expiresInSeconds).toBeGreaterThan(29 * 86_400);
     expect(truth["delivery:31000000:0"]?.value).toEqual({ 0: "31000700" });
-    expect(exported).toMatchObject({ waits: true, beingShown: [{ conversation }] });
+    expect(exported).toMatchObject({
+      waits: true,
+      inProgress: [{ conversation }, { source: conversation }],
+    });
     expect(exported.undelivered).toHaveLength(3);
   });
 
