@@ -63,7 +63,7 @@ describe("/privacy", () => {
     const huge = "z".repeat(11 * 1024 ** 2);
     await stage.truth.set((await stage.truth.keys("*:last"))[0] ?? "", `0 ${huge}`);
     const [exportId = ""] = buttonsOf(panel);
-    const answer = await stage.discord.userPresses(panel, exportId, stage.ada).reply();
+    const answer = await stage.discord.userPresses(panel, exportId, stage.ada).reply(20_000);
     expect(contentOf(answer)).toMatch(/^This is more than fits/);
   });
 

@@ -74,10 +74,11 @@ async function traces(of: ConversationId, firstId: number): Promise<string[]> {
   return lines.filter((line) => name.test(line) || ids.some((id) => line.includes(id)));
 }
 
-/** What an export shows, without the seconds that pass. */
+/** What an export shows, without the seconds that pass and the lease that runs out with them. */
 async function valuesOf(of: ConversationId): Promise<unknown> {
   const { state, truth, waits, undelivered, inProgress } = await workshop.conversations.export(of);
-  const values = Object.entries({ ...truth, ...state }).map(([key, { value }]) => [key, value]);
+  const all = Object.entries({ ...truth, ...state }).filter(([key]) => key !== "lease");
+  const values = all.map(([key, { value }]) => [key, value]);
   return { values, waits, undelivered, inProgress };
 }
 
