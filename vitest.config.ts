@@ -14,6 +14,8 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     teardownTimeout: 10_000,
+    // What comes at once on a quiet machine takes its time on a busy one.
+    expect: { poll: { timeout: 10_000 } },
     passWithNoTests: false,
   },
 });

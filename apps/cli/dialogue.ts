@@ -4,6 +4,7 @@
  */
 import { randomInt } from "node:crypto";
 import { requestStop } from "#infra/control/control.ts";
+import { Conversations } from "#infra/conversation/conversations.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
@@ -45,22 +46,25 @@ export class Dialogue {
   readonly #mailbox: Mailbox;
   readonly #ledger: Ledger;
   readonly #bell: WakeBell;
+  readonly #conversations: Conversations;
   readonly #options: DialogueOptions;
 
   private constructor(
-    truth: ScriptedRedis,
+    redis: { readonly truth: ScriptedRedis; readonly state: ScriptedRedis },
     wiring: {
       readonly connections: { disconnect(): void }[];
       readonly subscriber: LiveSubscriber;
       readonly options: DialogueOptions;
     },
   ) {
+    const { truth } = redis;
     this.#truth = truth;
     this.#subscriber = wiring.subscriber;
     this.#connections = wiring.connections;
     this.#mailbox = new Mailbox(truth);
     this.#ledger = new Ledger(truth);
     this.#bell = new WakeBell(truth);
+    this.#conversations = new Conversations(redis, this.#bell);
     this.#options = wiring.options;
   }
 
@@ -71,7 +75,8 @@ export class Dialogue {
     const truth = await connectRedis(addresses.truthUrl);
     const state = await connectRedis(addresses.stateUrl);
     const listening = await duplicateRedis(state);
-    return new Dialogue(truth, {
+    const redis = { truth, state };
+    return new Dialogue(redis, {
       connections: [truth, state, listening],
       subscriber: new LiveSubscriber(listening),
       options,
@@ -113,7 +118,13 @@ export class Dialogue {
 
   /** Forgets the conversation; returns the number of tokens it held. */
   async reset(): Promise<number> {
-    return this.#ledger.reset(this.#options.conversation);
+    return this.#conversations.reset(this.#options.conversation);
+  }
+
+  /** Takes back what was said last; returns how many exchanges. */
+  async undo(count: number): Promise<number> {
+    const rewound = await this.#conversations.undo(this.#options.conversation, count);
+    return rewound?.turns.length ?? 0;
   }
 
   async close(): Promise<void> {

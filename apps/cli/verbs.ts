@@ -1,6 +1,7 @@
 /** Every verb with its words; the code behind one is loaded when it is called. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { shapeNames } from "./bench/shapes.ts";
+import { undoTurnsMax } from "#infra/ledger/past-turn.ts";
 import { defaultSampling } from "#infra/config/model-card.ts";
 import { blockDefault, blockSizes, quantisations } from "#kernels/model/quantise/layout.ts";
 
@@ -113,6 +114,42 @@ export function describeVerbs(program: Command): Command {
     .action(async (name, options) => (await import("./verbs/models.ts")).remove(name, options));
 
   describeBench(program);
+  const conversation = verb(program, "conversation").description("one conversation, by its id");
+  const id = "such as discord-123456789012345678 or cli-me";
+  verb(conversation, "inspect")
+    .description("what is stored of it, in figures")
+    .argument("<id>", id)
+    .option("--json", "print JSON")
+    .action(async (name, options) =>
+      (await import("./verbs/conversation.ts")).inspect(name, options),
+    );
+  verb(conversation, "undo")
+    .description("take back what was said last, as if it had never been")
+    .argument("<id>", id)
+    .option("--turns <n>", `exchanges, 1 to ${undoTurnsMax}`, undoable, 1)
+    .option("--json", "print JSON")
+    .action(async (name, options) => (await import("./verbs/conversation.ts")).undo(name, options));
+  verb(conversation, "reset")
+    .description("forget what was said; the next message starts afresh")
+    .argument("<id>", id)
+    .option("--json", "print JSON")
+    .action(async (name, options) =>
+      (await import("./verbs/conversation.ts")).reset(name, options),
+    );
+  verb(conversation, "export")
+    .description("print everything that is stored of it, as JSON")
+    .argument("<id>", id)
+    .option("--json", "accepted for symmetry: the output is always JSON")
+    .action(async (name) => (await import("./verbs/conversation.ts")).exportAll(name));
+  verb(conversation, "delete")
+    .description("delete everything that is stored of it")
+    .argument("<id>", id)
+    .option("--yes", "do not ask")
+    .option("--json", "print JSON")
+    .action(async (name, options) =>
+      (await import("./verbs/conversation.ts")).remove(name, options),
+    );
+
   verb(program, "doctor")
     .description("what is missing on this machine and how to mend it")
     .option("--json", "print JSON")
@@ -216,6 +253,12 @@ function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
       if (found === undefined) throw new InvalidArgumentError(`not one of ${known.join(", ")}`);
       return found;
     });
+}
+
+function undoable(text: string): number {
+  const value = positive(text);
+  if (value > undoTurnsMax) throw new InvalidArgumentError(`not 1 to ${undoTurnsMax}`);
+  return value;
 }
 
 function tokenIds(text: string): number[] {

@@ -6,21 +6,24 @@ import { REST, RESTEvents } from "discord.js";
 import { type Clock, systemClock } from "#infra/clock/clock.ts";
 import type { Config } from "#infra/config/config.ts";
 import { readModelCard } from "#infra/config/model-card.ts";
+import { Conversations } from "#infra/conversation/conversations.ts";
 import { OpenReplies } from "#infra/discord/open-replies.ts";
+import { PendingForks } from "#infra/discord/pending-forks.ts";
 import { SessionStore } from "#infra/discord/session-store.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import { loadTranslator, type Translator } from "#infra/i18n/i18n.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { LiveSubscriber } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
-import { connectRedis } from "#infra/redis/client.ts";
+import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import { WakeBell } from "#infra/wake/wake.ts";
 import { Interactions } from "./commands/interactions.ts";
 import { announceCommands } from "./commands/registry.ts";
-import { StopButtons } from "./commands/stop-button.ts";
+import { Buttons } from "./commands/buttons.ts";
+import { Forks } from "./commands/forks.ts";
 import { Connection, type Identity, identify } from "./connection.ts";
 import { Intake } from "./intake/intake.ts";
 import { Lanes } from "./intake/lanes.ts";
@@ -96,8 +99,11 @@ async function open(
   onClose(async () => truth.quit());
   const state = await connectRedis(options.stateUrl);
   onClose(async () => state.quit());
+  const listening = await duplicateRedis(state);
+  onClose(async () => listening.quit());
   const bell = new WakeBell(truth);
   onClose(async () => bell.close());
+  const conversations = new Conversations({ truth, state }, bell);
 
   const rest = new REST({ api: config.DISCORD_API_URL, version: "10" }).setToken(token);
   onClose(async () => {
@@ -110,10 +116,16 @@ async function open(
   const metrics = gatewayMetrics(registry, { openReplies: () => renders.size });
   countRateLimits(rest, metrics);
   const shared = { ...identity, config, rest, token, truth, translator, log, metrics };
-  const rooms = { mailbox: new Mailbox(truth), ledger: new Ledger(truth), bell, model };
-  const live = new LiveSubscriber(state);
+  const rooms = {
+    mailbox: new Mailbox(truth),
+    ledger: new Ledger(truth),
+    bell,
+    conversations,
+    model,
+  };
+  const live = new LiveSubscriber(listening);
   const { buttons, renders } = outbound({ ...shared, ...rooms, live }, options.editIntervalMsMin);
-  const { intake, lanes } = inbound({ ...shared, ...rooms, buttons, renders });
+  const { forks, intake, lanes } = inbound({ ...shared, ...rooms, buttons, renders });
   const sessions = new SessionStore(truth, {
     applicationId: identity.applicationId,
     onError: (error) => log.warn("session not kept", errorFields(error)),
@@ -143,6 +155,8 @@ async function open(
     await within(drainMsMax, lanes.idle());
     await within(drainMsMax, sessions.flush());
   });
+  // Not waited for: what is pending may wait for Discord, and new orders need not.
+  forks.resume().catch((error: unknown) => log.warn("forks not read", errorFields(error)));
   return health.port;
 }
 
@@ -162,9 +176,9 @@ interface Shared extends Identity {
 function outbound(
   parts: Shared & { readonly live: LiveSubscriber },
   floorMs: number | undefined,
-): { readonly renders: Renders; readonly buttons: StopButtons } {
+): { readonly renders: Renders; readonly buttons: Buttons } {
   const clock: Clock = systemClock;
-  const buttons = new StopButtons(parts.token);
+  const buttons = new Buttons(parts.token);
   const streams = (): number => renders.size;
   const pacer = new Pacer({ clock, streams, ...(floorMs === undefined ? {} : { floorMs }) });
   const openReplies = new OpenReplies(parts.truth, parts.applicationId);
@@ -176,19 +190,29 @@ function outbound(
 function inbound(
   parts: Shared & {
     readonly bell: WakeBell;
+    readonly conversations: Conversations;
     readonly model: Awaited<ReturnType<typeof readModelCard>>;
-    readonly buttons: StopButtons;
+    readonly buttons: Buttons;
     readonly renders: Renders;
   },
-): { readonly intake: Intake; readonly lanes: Lanes } {
+): { readonly intake: Intake; readonly lanes: Lanes; readonly forks: Forks } {
   const { config, translator } = parts;
   const lanes = new Lanes();
   const locales = new Locales(translator, config.EYRIE_LOCALE);
   const replyTokensMax = config.EYRIE_REPLY_TOKENS_MAX;
-  const submitting = { ...parts, lanes, locales, replyTokensMax, nowMs: () => systemClock.nowMs() };
+  const pendingForks = new PendingForks(parts.truth, parts.applicationId);
+  const forks = new Forks({ ...parts, pendingForks, clock: systemClock });
+  const submitting = {
+    ...parts,
+    lanes,
+    locales,
+    replyTokensMax,
+    forks,
+    nowMs: () => systemClock.nowMs(),
+  };
   const interactions = new Interactions(submitting);
   const notices = new NoticeLimit(systemClock);
-  return { intake: new Intake({ ...submitting, notices, interactions }), lanes };
+  return { intake: new Intake({ ...submitting, notices, interactions }), lanes, forks };
 }
 
 /** Old commands are better than no gateway: the next start tries again. */

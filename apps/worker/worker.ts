@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto";
 import { physicalCores } from "#infra/process/cores.ts";
 import { type Config, type RedisUrls, wantedVariant } from "#infra/config/config.ts";
 import { StopListener } from "#infra/control/control.ts";
+import { Conversations } from "#infra/conversation/conversations.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { LivePublisher } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
@@ -27,6 +28,9 @@ import { Slots } from "./turnloop/slots.ts";
 import { States } from "./turnloop/states.ts";
 
 const announceMs = 1_000;
+const dayMs = 24 * 3600_000;
+/** How often conversations that nobody uses are looked for. */
+const idleSweepMs = 10 * 60_000;
 /** Running turns may finish for this long after a close is asked for. */
 const drainMsMax = 10_000;
 
@@ -57,6 +61,7 @@ export async function startWorker(
   const control = await duplicateRedis(truth);
   const bell = new WakeBell(truth);
   const ledger = new Ledger(truth);
+  const mailbox = new Mailbox(truth);
   const id = randomBytes(6).toString("hex");
   const registry = createMetrics();
   const metrics = createWorkerMetrics(registry, () => batch.running);
@@ -64,7 +69,7 @@ export async function startWorker(
   const slots = new Slots(engine.info.slots);
   const states = new States(
     engine,
-    { ledger, snapshots: new SnapshotStore(state) },
+    { ledger, mailbox, snapshots: new SnapshotStore(state) },
     { fingerprint: model.fingerprint, log },
   );
   const answerer = new Answerer({
@@ -72,7 +77,7 @@ export async function startWorker(
     numericClass: engine.info.numericClass,
     messageTokensMax: config.EYRIE_MESSAGE_TOKENS_MAX,
     truth,
-    mailbox: new Mailbox(truth),
+    mailbox,
     ledger,
     live: new LivePublisher(state),
     stops: new StopListener(control),
@@ -113,6 +118,18 @@ export async function startWorker(
       log.warn("not announced", errorFields(error));
     });
   }, announceMs);
+  const conversations = new Conversations({ truth, state }, bell);
+  const idleMs = config.EYRIE_IDLE_DAYS * dayMs;
+  async function deleteIdle(): Promise<void> {
+    try {
+      const deleted = idleMs === 0 ? 0 : await conversations.deleteIdle(idleMs);
+      if (deleted > 0) log.info("idle conversations deleted", { deleted });
+    } catch (error) {
+      log.warn("idle conversations not deleted", errorFields(error));
+    }
+  }
+  void deleteIdle();
+  const cleaner = setInterval(() => void deleteIdle(), idleSweepMs);
   const sweeper = setInterval(() => {
     bell.sweep(model.name).catch((error: unknown) => {
       log.warn("sweep failed", errorFields(error));
@@ -130,6 +147,7 @@ export async function startWorker(
     draining = true;
     clearInterval(announcer);
     clearInterval(sweeper);
+    clearInterval(cleaner);
     await withdrawWorker(truth, info);
     const patience = setTimeout(() => answerer.leave(), drainMsMax);
     await wakes.close();

@@ -88,6 +88,9 @@ export const configSchema = z.object({
   EYRIE_MESSAGE_TOKENS_MAX: integer(4096, 16, 65536).describe(
     "Tokens of one message at most; a longer one is refused by the worker.",
   ),
+  EYRIE_IDLE_DAYS: integer(0, 0, 3650).describe(
+    "Days without a turn after which a conversation is deleted; 0: never.",
+  ),
   EYRIE_LOCALE: choice(["en-US", "de", "ja"], "en-US").describe(
     "Language of the terminal, and in Discord where nothing better is known.",
   ),

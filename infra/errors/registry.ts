@@ -22,6 +22,12 @@ export const errorRegistry = {
   TURN_NOT_FINITE: { audience: "user", retryable: true },
   NOT_YOUR_BUTTON: { audience: "user", retryable: false },
   BUTTON_EXPIRED: { audience: "user", retryable: false },
+  REGENERATE_NOT_LAST: { audience: "user", retryable: false },
+  CONVERSATION_EMPTY: { audience: "user", retryable: false },
+  FORK_NOT_HERE: { audience: "user", retryable: false },
+  FORK_FORBIDDEN: { audience: "user", retryable: false },
+  DELETE_FORBIDDEN: { audience: "user", retryable: false },
+  EXPORT_TOO_LARGE: { audience: "user", retryable: false },
   // Redis
   REDIS_UNAVAILABLE: { audience: "operator", retryable: true },
   REDIS_NOT_FOUND: { audience: "operator", retryable: false },
@@ -65,6 +71,7 @@ export const errorRegistry = {
   PORT_IN_USE: { audience: "operator", retryable: false },
   USAGE: { audience: "operator", retryable: false, usage: true },
   WORKER_MISSING: { audience: "operator", retryable: true },
+  CONVERSATION_UNKNOWN: { audience: "operator", retryable: false },
   INTERNAL: { audience: "operator", retryable: false },
 } as const satisfies Record<string, ErrorEntry>;
 

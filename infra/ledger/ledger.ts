@@ -15,6 +15,8 @@ import {
   type TurnKey,
   turnId,
 } from "#infra/turn/index.ts";
+import { decodePastTurn, encodePastTurn, undoTurnsMax } from "./past-turn.ts";
+import { readStanding } from "./standing.ts";
 import {
   decodeLog,
   encodeBlock,
@@ -27,6 +29,8 @@ import {
 
 /** How long a reply record outlives its delivery. */
 export const recordKeptSeconds = 30 * 24 * 3600;
+/** How long the last turn is kept so that it can be asked again; at most until the next one. */
+const lastKeptSeconds = 72 * 3600;
 
 /** What a commit proves itself with; a mailbox claim has it all. */
 export interface CommitClaim {
@@ -38,9 +42,9 @@ export type CommitOutcome =
   | { readonly kind: "committed"; readonly waiting: number; readonly logHead: LogHead }
   /** Somebody (perhaps we, unheard) committed this turn before: its record stands. */
   | { readonly kind: "already-committed" }
-  /** The lease ran out or the turn is not the head any more: drop all work on it. */
+  /** The lease is not ours any more: drop all work on it. */
   | { readonly kind: "lease-lost" }
-  /** The log moved under us (reset): restore again and answer afresh. */
+  /** The conversation moved under us (undo, regenerate, reset): what is the head now is answered afresh. */
   | { readonly kind: "log-moved" };
 
 export interface OutboxEntry {
@@ -81,6 +85,8 @@ export class Ledger {
       keys.reply(key),
       keys.outbox,
       keys.dirty,
+      keys.turns,
+      keys.last,
       claim.lease,
       record.turn,
       record.attempt,
@@ -90,13 +96,16 @@ export class Ledger {
       encodeRecord(record),
       claim.conversation,
       record.origin.kind === "cli" ? recordKeptSeconds : 0,
+      encodePastTurn({ ...record, from: work.startedFrom }),
+      undoTurnsMax,
+      lastKeptSeconds,
     );
     switch (result) {
       case refusal.alreadyCommitted:
         return { kind: "already-committed" };
       case refusal.leaseLost:
-      case refusal.notTheHead:
         return { kind: "lease-lost" };
+      case refusal.notTheHead:
       case refusal.logMoved:
         return { kind: "log-moved" };
       default:
@@ -114,10 +123,13 @@ export class Ledger {
     return parseLogHead(head ?? "0:0:0");
   }
 
-  /** The kept blocks, oldest first, checked to lead to `head` without a gap. */
-  async log(conversation: ConversationId, head: LogHead): Promise<LogBlock[]> {
-    const blocks = await this.#truth.lrangeBuffer(conversationKeys(conversation).log, 0, -1);
-    return decodeLog(blocks, head);
+  /**
+   * The kept blocks, oldest first, checked to lead to `head` without a gap; null when the
+   * conversation does not stand there any more.
+   */
+  async log(conversation: ConversationId, head: LogHead): Promise<LogBlock[] | null> {
+    const { blocks, logHead } = await readStanding(this.#truth, conversation);
+    return logHead === formatLogHead(head) ? decodeLog(blocks, head) : null;
   }
 
   /** Drops the oldest `blocks`, which every kept snapshot contains. False when refused. */
@@ -135,14 +147,15 @@ export class Ledger {
       start.from,
       blocks,
       `${start.to.tokens}:${start.to.crc}`,
+      start.to.epoch,
     );
     return left >= 0;
   }
 
-  /** Forgets the conversation's state; returns how many tokens it held. */
-  async reset(conversation: ConversationId): Promise<number> {
-    const keys = conversationKeys(conversation);
-    return this.#truth.resetConversation(keys.meta, keys.log);
+  /** Where the log stood before the oldest turn that can be taken back; null when none can. */
+  async undoHorizon(conversation: ConversationId): Promise<LogHead | null> {
+    const oldest = await this.#truth.lindex(conversationKeys(conversation).turns, 0);
+    return oldest === null ? null : decodePastTurn(oldest).from;
   }
 
   async summary(conversation: ConversationId): Promise<ConversationSummary> {
@@ -174,18 +187,24 @@ export class Ledger {
     });
   }
 
-  /** Notes that part `part` of a reply is Discord message `messageId`; the first note wins. */
+  /**
+   * Notes that part `part` of a reply is Discord message `messageId`; the first note wins. Of a
+   * deleted conversation nothing is noted.
+   */
   async notePart(
     conversation: ConversationId,
     key: TurnKey,
     part: { readonly index: number; readonly messageId: string },
   ): Promise<void> {
-    const delivery = conversationKeys(conversation).delivery(key);
-    await this.#truth
-      .multi()
-      .hsetnx(delivery, String(part.index), part.messageId)
-      .expire(delivery, recordKeptSeconds)
-      .exec();
+    const keys = conversationKeys(conversation);
+    await this.#truth.notePart(
+      keys.delivery(key),
+      keys.known(key.turn),
+      keys.reply(key),
+      part.index,
+      part.messageId,
+      recordKeptSeconds,
+    );
   }
 
   /** Discord message ids of a reply's parts, in order. */

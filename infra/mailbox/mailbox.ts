@@ -10,7 +10,7 @@ import { EyrieError } from "#infra/errors/error.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
 import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
-import type { ConversationId, Turn } from "#infra/turn/index.ts";
+import { type ConversationId, conversationId, type Turn } from "#infra/turn/index.ts";
 
 /** Turns waiting in one conversation; the newest is refused beyond it. */
 export const mailboxLengthMax = 16;
@@ -26,22 +26,28 @@ export type Appended =
   /** Redis takes no writes now (memory or disk is full): nothing was changed. */
   | { readonly kind: "refused"; readonly reason: string };
 
-/** The right to work on a conversation, as given by {@link Mailbox.claim}. */
-export interface Claim {
+/** The right to work on a conversation. */
+export interface Hold {
   readonly conversation: ConversationId;
   /** `<fence>:<random>`; what every later write proves itself with. */
   readonly lease: string;
+  /** `<tokens>:<crc>` where the kept part of the token log begins. */
+  readonly logStart: string;
+}
+
+/** The right to answer a conversation's head, as given by {@link Mailbox.claim}. */
+export interface Claim extends Hold {
   readonly fence: number;
   readonly head: Turn;
   readonly seq: number;
   /** `<epoch>:<tokens>:<crc>` of the token log. */
   readonly logHead: string;
-  /** `<tokens>:<crc>` where the kept part of the token log begins. */
-  readonly logStart: string;
   /** Times this head has been claimed without being committed, this claim included. */
   readonly claims: number;
   /** Worker that held the conversation before; '' if none. */
   readonly previousWorker: string;
+  /** The conversation that this one was forked from: where the states of both are the same. */
+  readonly source: ConversationId | null;
 }
 
 export type ClaimOutcome =
@@ -74,6 +80,7 @@ export class Mailbox {
       keys.meta,
       keys.known(turn.id),
       keys.dirty,
+      keys.active,
       turn.id,
       turn.attempt,
       encodeRecord(turn),
@@ -81,6 +88,7 @@ export class Mailbox {
       turn.model,
       mailboxLengthMax,
       knownSeconds,
+      turn.community ?? "",
     );
     if (seq === refusal.mailboxFull) return { kind: "full" };
     return seq === 0 ? { kind: "known" } : { kind: "appended", seq, waiting };
@@ -99,7 +107,7 @@ export class Mailbox {
     );
     if (reply.length === 1) return { kind: "empty" };
     if (reply.length === 2) return { kind: "leased", msLeft: reply[1] };
-    const [fence, entry, logHead, logStart, claims, previousWorker] = reply;
+    const [fence, entry, logHead, logStart, claims, previousWorker, source] = reply;
     const { seq, turn } = parseEntry(entry);
     const lease = `${fence}:${random}`;
     return {
@@ -114,12 +122,29 @@ export class Mailbox {
         logStart,
         claims,
         previousWorker,
+        source: source === "" ? null : conversationId(source),
       },
     };
   }
 
+  /** The lease of a conversation that stands at `logHead`, without its head; null when refused. */
+  async hold(conversation: ConversationId, logHead: string): Promise<Hold | null> {
+    const keys = conversationKeys(conversation);
+    const random = randomBytes(16).toString("hex");
+    const reply = await this.#truth.holdConversation(
+      keys.lease,
+      keys.meta,
+      random,
+      leaseMs,
+      logHead,
+    );
+    if (reply.length === 1) return null;
+    const [fence, logStart] = reply;
+    return { conversation, lease: `${fence}:${random}`, logStart };
+  }
+
   /** False when the lease is no longer ours: stop working on the conversation at once. */
-  async renew(claim: Claim): Promise<boolean> {
+  async renew(claim: Hold): Promise<boolean> {
     const keys = conversationKeys(claim.conversation);
     return (await this.#truth.renewLease(keys.lease, claim.lease, leaseMs)) === 1;
   }
@@ -128,7 +153,7 @@ export class Mailbox {
    * Gives the conversation back. `forgive` when the head was not at fault (drain, reset), so that
    * it is not taken for a turn that crashes workers. Returns the mail left, or null if not ours.
    */
-  async release(claim: Claim, options: { forgive: boolean }): Promise<number | null> {
+  async release(claim: Hold, options: { forgive: boolean }): Promise<number | null> {
     const keys = conversationKeys(claim.conversation);
     const left = await this.#truth.releaseLease(
       keys.lease,

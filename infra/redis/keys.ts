@@ -15,14 +15,21 @@ export function bucketOf(conversation: ConversationId): number {
 }
 
 export interface BucketKeys {
-  /** zset: conversation → time of its last append, for the sweeper. */
+  /** zset: conversation with mail → time of its last append, for the sweeper. */
   readonly dirty: string;
+  /** zset: every conversation → time of its last append. */
+  readonly active: string;
   /** zset: {@link outboxMember} → time of its commit. */
   readonly outbox: string;
 }
 
 export function bucketKeys(bucket: number): BucketKeys {
-  return { dirty: `eyrie:{${bucket}}:dirty`, outbox: `eyrie:{${bucket}}:outbox` };
+  const prefix = `eyrie:{${bucket}}`;
+  return {
+    dirty: `${prefix}:dirty`,
+    active: `${prefix}:active`,
+    outbox: `${prefix}:outbox`,
+  };
 }
 
 export interface ConversationKeys extends BucketKeys {
@@ -30,10 +37,16 @@ export interface ConversationKeys extends BucketKeys {
   readonly lease: string;
   readonly mailbox: string;
   readonly log: string;
+  /** list: the newest turns that can be taken back, oldest first; one for each newest log block. */
+  readonly turns: string;
+  /** string: the last turn as it stood in the mailbox, so that it can be asked again. */
+  readonly last: string;
   known(turn: TurnId): string;
   reply(key: TurnKey): string;
   delivery(key: TurnKey): string;
   stop(turn: TurnId): string;
+  /** string: what an undo, regenerate or reset did; `operation` names it once and for all. */
+  rewound(operation: string): string;
 }
 
 export function conversationKeys(conversation: ConversationId): ConversationKeys {
@@ -45,11 +58,19 @@ export function conversationKeys(conversation: ConversationId): ConversationKeys
     lease: `${prefix}:lease`,
     mailbox: `${prefix}:mailbox`,
     log: `${prefix}:log`,
+    turns: `${prefix}:turns`,
+    last: `${prefix}:last`,
     known: (turn) => `${prefix}:known:${turn}`,
     reply: (key) => `${prefix}:reply:${key.turn}:${key.attempt}`,
     delivery: (key) => `${prefix}:delivery:${key.turn}:${key.attempt}`,
     stop: (turn) => `${prefix}:stop:${turn}`,
+    rewound: (operation) => `${prefix}:rewound:${operation}`,
   };
+}
+
+/** Glob that matches every truth key of a conversation and no other's: ids hold no glob characters. */
+export function conversationPattern(conversation: ConversationId): string {
+  return `eyrie:{${bucketOf(conversation)}}:${conversation}:*`;
 }
 
 export function outboxMember(conversation: ConversationId, key: TurnKey): string {
@@ -79,6 +100,17 @@ export function commandsHashKey(applicationId: string): string {
 /** Truth: hash of the replies that the gateway is showing, by {@link outboxMember}. */
 export function openRepliesKey(applicationId: string): string {
   return `eyrie:gateway:${applicationId}:open`;
+}
+
+/** Glob over all {@link openRepliesKey}s. */
+export const openRepliesPattern = "eyrie:gateway:*:open";
+
+/** Glob over all {@link forksKey}s. */
+export const forksPattern = "eyrie:gateway:*:forks";
+
+/** Truth: hash of the forks that the gateway has begun and not finished, by interaction. */
+export function forksKey(applicationId: string): string {
+  return `eyrie:gateway:${applicationId}:forks`;
 }
 
 /** State, pub/sub: token hints of a conversation. */

@@ -1,6 +1,7 @@
 /**
  * The Lua scripts as typed methods. A script's header is its contract: the number of keys is the
- * number of its `KEYS[n]` lines, so header and call cannot drift apart unnoticed.
+ * number of its `KEYS[n]` lines, so header and call cannot drift apart unnoticed. A script that takes
+ * any number says `KEYS[n…]`; its caller puts the number first.
  */
 import { readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
@@ -9,6 +10,8 @@ import type { Redis } from "ioredis";
 export const refusal = {
   leaseLost: -1,
   alreadyCommitted: -2,
+  /** The same number where a conversation is begun: it exists. */
+  exists: -2,
   notTheHead: -3,
   leased: -4,
   mailboxFull: -5,
@@ -32,14 +35,37 @@ export interface Scripts {
         logStart: string,
         claims: number,
         previousWorker: string,
+        source: string,
       ]
   >;
   renewLease(...args: Argument[]): Promise<number>;
   releaseLease(...args: Argument[]): Promise<number>;
   commitTurn(...args: Argument[]): Promise<number>;
-  resetConversation(...args: Argument[]): Promise<number>;
+  holdConversation(
+    ...args: Argument[]
+  ): Promise<[refusal: number] | [fence: number, logStart: string]>;
+  readConversationBuffer(
+    ...args: Argument[]
+  ): Promise<
+    [
+      exists: number,
+      logHead: Buffer,
+      logStart: Buffer,
+      model: Buffer,
+      community: Buffer,
+      last: Buffer,
+      blocks: Buffer[],
+      turns: Buffer[],
+    ]
+  >;
+  rewindConversation(...args: Argument[]): Promise<number>;
+  regenerateTurn(...args: Argument[]): Promise<number>;
+  plantConversation(...args: Argument[]): Promise<number>;
+  deleteConversation(numberOfKeys: number, ...args: Argument[]): Promise<number>;
   trimLog(...args: Argument[]): Promise<number>;
+  notePart(...args: Argument[]): Promise<number>;
   markDelivered(...args: Argument[]): Promise<number>;
+  nameSnapshot(...args: Argument[]): Promise<number>;
 }
 
 export type ScriptedRedis = Redis & Scripts;
@@ -50,16 +76,24 @@ const scriptNames = [
   "renew-lease",
   "release-lease",
   "commit-turn",
-  "reset-conversation",
+  "hold-conversation",
+  "read-conversation",
+  "rewind-conversation",
+  "regenerate-turn",
+  "plant-conversation",
+  "delete-conversation",
   "trim-log",
+  "note-part",
   "mark-delivered",
+  "name-snapshot",
 ] as const;
 
 export function defineScripts(client: Redis): ScriptedRedis {
   for (const name of scriptNames) {
     const lua = readFileSync(new URL(`scripts/${name}.lua`, import.meta.url), "utf8");
     const numberOfKeys = lua.match(/^-- KEYS\[\d+\]/gm)?.length ?? 0;
-    client.defineCommand(camelCase(name), { lua, numberOfKeys });
+    const anyNumber = /^-- KEYS\[\d+…\]/m.test(lua);
+    client.defineCommand(camelCase(name), anyNumber ? { lua } : { lua, numberOfKeys });
   }
   return client as ScriptedRedis;
 }

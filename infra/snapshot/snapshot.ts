@@ -2,53 +2,103 @@
  * Packed states of conversations, in chunks, on the state Redis.
  *
  * A snapshot is only a cache of a pure function of (model, token log): it is named by the log head
- * it stands at, verified when it is read, and may vanish at any time. The newest and the one before
- * are kept. Chunks are written before the index names them, so a crash leaves at worst an orphan
- * that the next write of the same conversation removes.
+ * it stands at, verified when it is read, and may vanish at any time. What is written lives for a
+ * minute; `confirm`, called after truth said that the conversation still stands at that head, makes
+ * it stay. So neither a crash nor a write that overtakes a deletion leaves anything behind.
+ *
+ * Kept are the newest; the newest at or before the horizon, the place to which turns can be taken
+ * back; and the oldest behind the horizon, which it will reach next. (Were that one always the one
+ * before the newest, the horizon would never reach any, and the log never be trimmed.) Only who holds
+ * the conversation's lease may prune: another one's picture of the log may be old.
  */
 import type { Redis } from "ioredis";
 import { snapshotIndexKey, snapshotKey } from "#infra/redis/keys.ts";
+import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 
 /** One Redis command moves at most this, so a big state never blocks small commands for long. */
 export const chunkBytesMax = 256 * 1024;
-export const snapshotsKept = 2;
+/** A snapshot that nobody confirms is gone after this. */
+export const unconfirmedSeconds = 60;
+
+/** What lies on the log, so that a snapshot elsewhere can be told from one that is needed. */
+export interface LogPicture {
+  /** Every head on the kept log. */
+  readonly heads: ReadonlySet<string>;
+  /** Tokens before the oldest turn that can be taken back. */
+  readonly horizonTokens: number;
+}
 
 export class SnapshotStore {
-  readonly #state: Redis;
+  readonly #state: ScriptedRedis;
 
-  constructor(state: Redis) {
+  constructor(state: ScriptedRedis) {
     this.#state = state;
   }
 
-  /**
-   * Stores `packed` as the state at `logHead`; returns the heads that are kept, newest first.
-   * Newest means furthest in the log, not last written: a worker that saves what it held long ago
-   * must not push out what the conversation needs.
-   */
-  async write(
-    conversation: ConversationId,
-    logHead: string,
-    packed: Uint8Array,
-  ): Promise<string[]> {
+  /** Stores `packed` as the state at `logHead`, to be confirmed. */
+  async write(conversation: ConversationId, logHead: string, packed: Uint8Array): Promise<void> {
     const key = snapshotKey(conversation, logHead);
+    // Equal heads mean equal states: one that is confirmed stays untouched.
+    if ((await this.#state.ttl(key)) === -1) return;
     const bytes = Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
     await this.#state.del(key);
     for (let chunk = 0; chunk * chunkBytesMax < bytes.length; chunk++) {
       const start = chunk * chunkBytesMax;
-      await this.#state.hset(key, String(chunk), bytes.subarray(start, start + chunkBytesMax));
+      const part = bytes.subarray(start, start + chunkBytesMax);
+      await this.#state
+        .multi()
+        .hset(key, String(chunk), part)
+        .expire(key, unconfirmedSeconds)
+        .exec();
     }
-    const index = snapshotIndexKey(conversation);
-    await this.#state.zadd(index, order(logHead), logHead);
-    const heads = await this.heads(conversation);
-    for (const head of heads.slice(snapshotsKept)) {
-      await this.#state.del(snapshotKey(conversation, head));
-      await this.#state.zrem(index, head);
-    }
-    return heads.slice(0, snapshotsKept);
+    await this.#name(conversation, logHead);
   }
 
-  /** Log heads of the kept snapshots, newest first. */
+  /** Makes a snapshot stay. Nothing is created: what was dropped meanwhile stays dropped. */
+  async confirm(conversation: ConversationId, logHead: string): Promise<void> {
+    await this.#state
+      .multi()
+      .persist(snapshotKey(conversation, logHead))
+      .persist(snapshotIndexKey(conversation))
+      .exec();
+  }
+
+  /**
+   * Removes what is not worth keeping; returns the heads that are kept, newest first. Newest means
+   * furthest in the log, not last written.
+   */
+  async prune(conversation: ConversationId, log: LogPicture): Promise<string[]> {
+    const heads = await this.heads(conversation);
+    const present = await this.#present(conversation, heads);
+    const useful = present.filter((head) => log.heads.has(head));
+    const reachable = useful.find((head) => tokensOf(head) <= log.horizonTokens);
+    const next = useful.findLast((head) => tokensOf(head) > log.horizonTokens);
+    const kept = useful.filter((head, index) => index === 0 || head === reachable || head === next);
+    await this.drop(
+      conversation,
+      heads.filter((head) => !kept.includes(head)),
+    );
+    return kept;
+  }
+
+  async drop(conversation: ConversationId, heads: readonly string[]): Promise<void> {
+    if (heads.length === 0) return;
+    const index = snapshotIndexKey(conversation);
+    await this.#state.zrem(index, ...heads);
+    for (const head of heads) await this.#state.unlink(snapshotKey(conversation, head));
+  }
+
+  /** Drops every snapshot of the conversation, of all its epochs. */
+  async dropAll(conversation: ConversationId): Promise<void> {
+    await this.drop(conversation, await this.heads(conversation));
+    // One whose name is not there yet: its worker is still writing, or has died.
+    for (const key of await scan(this.#state, snapshotKey(conversation, "*"))) {
+      await this.#state.unlink(key);
+    }
+  }
+
+  /** Log heads of the snapshots, newest first. */
   async heads(conversation: ConversationId): Promise<string[]> {
     return this.#state.zrevrange(snapshotIndexKey(conversation), 0, -1);
   }
@@ -60,10 +110,54 @@ export class SnapshotStore {
     if (ordered.length === 0) return null;
     return Buffer.concat(ordered.map(([, chunk]) => chunk));
   }
+
+  /**
+   * Gives `to` the snapshots of `from` at `heads`; returns those that could be copied. What the
+   * source needs is not touched, and nothing of it passes through this process.
+   */
+  async copy(
+    from: ConversationId,
+    to: ConversationId,
+    heads: readonly string[],
+  ): Promise<string[]> {
+    const copied: string[] = [];
+    for (const head of heads) {
+      const target = snapshotKey(to, head);
+      if ((await this.#state.copy(snapshotKey(from, head), target, "REPLACE")) !== 1) continue;
+      await this.#state.persist(target);
+      await this.#state.zadd(snapshotIndexKey(to), order(head), head);
+      await this.#state.persist(snapshotIndexKey(to));
+      copied.push(head);
+    }
+    return copied;
+  }
+
+  async #name(conversation: ConversationId, logHead: string): Promise<void> {
+    const index = snapshotIndexKey(conversation);
+    await this.#state.nameSnapshot(index, order(logHead), logHead, unconfirmedSeconds);
+  }
+
+  async #present(conversation: ConversationId, heads: readonly string[]): Promise<string[]> {
+    const found = await Promise.all(
+      heads.map(async (head) => this.#state.exists(snapshotKey(conversation, head))),
+    );
+    return heads.filter((_, index) => found[index] === 1);
+  }
 }
 
 /** `<epoch>:<tokens>:<crc>` as a number that grows with the log; exact up to 2^40 tokens. */
 function order(logHead: string): number {
   const [epoch = "0", tokens = "0"] = logHead.split(":");
   return Number(epoch) * 2 ** 40 + Number(tokens);
+}
+
+function tokensOf(logHead: string): number {
+  return Number(logHead.split(":")[1] ?? 0);
+}
+
+async function scan(redis: Redis, pattern: string): Promise<string[]> {
+  const keys: string[] = [];
+  const stream = redis.scanStream({ match: pattern, count: 1000 });
+  for await (const page of stream) keys.push(...(page as string[]));
+  return keys;
 }

@@ -62,7 +62,9 @@ export interface ReplyRecord {
   readonly turn: TurnId;
   readonly attempt: number;
   readonly conversation: ConversationId;
-  /** Position of the turn in its conversation: 1, 2, 3, … without gaps. */
+  /** Who asked, and so who may have it answered again. */
+  readonly author: UserId;
+  /** Position of the turn in its conversation: 1, 2, 3, …; a turn answered again gets a new one. */
   readonly seq: number;
   readonly status: "committed" | "failed";
   readonly end: EndReason;
@@ -82,6 +84,9 @@ export interface ReplyRecord {
   /** Model time of prompt and reply, ms. */
   readonly computeMs: number;
 }
+
+/** A turn is asked this often at most: its attempt is a part of the nonce, which is short. */
+export const attemptsMax = 100;
 
 /** Key of a reply record, of the sampler's seed and of the nonce. */
 export interface TurnKey {

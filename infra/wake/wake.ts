@@ -73,6 +73,20 @@ export class WakeBell {
     return rung;
   }
 
+  /**
+   * Takes back what was rung for a conversation. A wake that is being answered ends by itself: its
+   * worker finds an empty mailbox.
+   */
+  async forget(conversation: ConversationId, model: string): Promise<void> {
+    const queue = this.#queue(model);
+    const jobId = await queue.getDeduplicationJobId(conversation);
+    await queue.removeDeduplicationKey(conversation);
+    await this.#truth.del(queue.toKey(`dn:${conversation}`));
+    if (jobId !== null) await queue.remove(jobId);
+    // Nobody reads the queue's events, and those of repeated wakes name their conversation.
+    await this.#truth.xtrim(queue.toKey("events"), "MAXLEN", 0);
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#queues.values()].map((queue) => queue.close()));
   }

@@ -3,8 +3,8 @@ import type { Import } from "./tree.ts";
 
 /** Rooms of infra that every other room of infra may use. */
 const sharedInfra = ["turn", "redis", "errors", "config", "clock", "telemetry", "setup"];
-/** Puts rooms together to start one of our processes; only apps import it. */
-const composingInfra = ["process"];
+/** Put rooms together, to start one of our processes or to act on a whole conversation; for apps. */
+const composingInfra = ["process", "conversation"];
 const appsWithKernels = ["worker", "cli"];
 /** A room of kernels may use the rooms below it, and all of them the error they throw. */
 const kernelLevels: Readonly<Record<string, number>> = {

@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { History } from "#infra/ledger/history.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { connectRedis } from "#infra/redis/client.ts";
@@ -170,7 +171,7 @@ describe("the platform from start to Ctrl-C and on", () => {
     const note = readFileSync(join(home, "platform.json"), "utf8");
     const truth = await connectRedis((JSON.parse(note) as { truthUrl: string }).truthUrl);
     for (let index = 0; index < conversations; index++) {
-      await new Ledger(truth).reset(aConversation(`reset-${index}`));
+      await new History(truth).reset(aConversation(`reset-${index}`), "test");
     }
     truth.disconnect();
     expect(await play(family("stopped", 3, 6))).toEqual(unbroken);

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { type APIApplicationCommandOption, Locale, SlashCommandAssertions } from "discord.js";
 import { describe, expect, test } from "vitest";
 import { commandPayload } from "#apps/gateway/commands/registry.ts";
@@ -45,6 +47,12 @@ describe("the command list", () => {
       const options = ((command.options ?? []) as readonly Named[]).map(inLocale);
       expect(new Set(options).size).toBe(options.length);
     }
+  });
+
+  test("is told in the README, and nothing else is", () => {
+    const readme = readFileSync(join(import.meta.dirname, "../../README.md"), "utf8");
+    const told = [...readme.matchAll(/^\| `\/(\w+)[^|]*\|/gm)].map((match) => match[1] ?? "");
+    expect(new Set(told)).toEqual(new Set(payload.map(({ name }) => name)));
   });
 
   test("stays within 8,000 characters per command", () => {

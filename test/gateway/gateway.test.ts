@@ -2,7 +2,7 @@ import { InteractionResponseType, MessageFlags } from "discord.js";
 import { afterEach, describe, expect, test } from "vitest";
 import { conversationId } from "#infra/turn/index.ts";
 import { Permission } from "#test/doubles/discord/index.ts";
-import { buttonOf, contentOf, Stage } from "./stage.ts";
+import { buttonOf, contentOf, editIntervalMs, Stage } from "./stage.ts";
 
 let stage: Stage;
 
@@ -36,7 +36,7 @@ describe("a mention", () => {
     });
     const placeholder = await stage.discord.waitForReply(stage.channel);
     expect(placeholder.replyTo?.id).toBe(trigger.id);
-    expect(buttonOf(placeholder)).toMatch(/^v1:stop:/);
+    expect(buttonOf(placeholder)).toMatch(/^v2:stop:/);
 
     await stage.worker.say(claim, "Eagles");
     await stage.waitForShown("Eagles ▌");
@@ -45,7 +45,7 @@ describe("a mention", () => {
     const record = await stage.worker.commit(claim, "Eagles are large birds.");
     await stage.waitForShown(record.text);
     await stage.waitForEmptyOutbox();
-    expect(buttonOf(placeholder)).toBeUndefined();
+    expect(buttonOf(placeholder)).toMatch(/^v2:again:/);
   });
 
   test("many frames become few edits, and no edit is stale", async () => {
@@ -54,13 +54,16 @@ describe("a mention", () => {
     const claim = await stage.worker.claim(stage.conversation);
     const message = await stage.discord.waitForReply(stage.channel);
     let text = "";
+    const startedMs = performance.now();
     for (let number = 1; number <= 300; number++) {
       text += `${number} `;
       await stage.worker.say(claim, text);
     }
     await stage.waitForShown(`${text.trimEnd()} ▌`);
     const versions = message.history.map(({ content }) => content.length);
-    expect(versions.length).toBeLessThan(60);
+    // As many as the pace allows in the time that the frames took, and that is long on a busy machine.
+    const paceMax = (performance.now() - startedMs) / editIntervalMs;
+    expect(versions.length).toBeLessThan(Math.max(60, paceMax + 5));
     expect(versions.slice(1)).toEqual(versions.slice(1).toSorted((a, b) => a - b));
     await stage.worker.commit(claim, text);
     await stage.waitForEmptyOutbox();

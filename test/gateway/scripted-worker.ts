@@ -76,6 +76,7 @@ export class ScriptedWorker {
       turn: head.id,
       attempt: head.attempt,
       conversation: claim.conversation,
+      author: head.author,
       seq: claim.seq,
       status: failed ? "failed" : "committed",
       end: failed ? "failed" : (options.end ?? "stop"),

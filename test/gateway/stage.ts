@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { MessageFlags } from "discord.js";
 import { type Gateway, startGateway } from "#apps/gateway/gateway.ts";
 import { loadConfig } from "#infra/config/config.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
@@ -9,11 +10,12 @@ import type { Log } from "#infra/telemetry/log.ts";
 import { type ConversationId, conversationId } from "#infra/turn/index.ts";
 import type { Channel, DoubleOptions, Message, User } from "#test/doubles/discord/index.ts";
 import { DiscordDouble } from "#test/doubles/discord/index.ts";
+import { everything } from "../infra/conversation/workshop.ts";
 import { RedisServer } from "#test/redis/server.ts";
 import { ScriptedWorker } from "./scripted-worker.ts";
 
 /** Edits come faster than in life, and Discord lets them, so tests need not wait. */
-const editIntervalMs = 60;
+export const editIntervalMs = 60;
 const generous = { limit: 1_000, windowMs: 1_000 };
 const generousLimits = {
   rules: {
@@ -119,6 +121,31 @@ export class Stage {
     return this.discord.userSays(this.channel, this.ada, text, { mention: true });
   }
 
+  /** Ada asks, the worker answers, Discord shows it; returns the last message of the answer. */
+  async exchange(question: string, answer: string): Promise<Message> {
+    const trigger = this.ask(question);
+    await this.worker.commit(await this.worker.claim(this.conversation), answer);
+    await this.waitForEmptyOutbox();
+    return this.replyTo(trigger);
+  }
+
+  replyTo(trigger: Message): Message {
+    const replies = this.discord.botMessages(this.channel);
+    const reply = replies.findLast((one) => one.replyTo === trigger);
+    if (reply === undefined) throw new Error("no reply");
+    return reply;
+  }
+
+  /** Tokens that a conversation remembers; the channel's if none is named. */
+  async tokens(conversation: ConversationId = this.conversation): Promise<number> {
+    return (await this.worker.ledger.logHead(conversation)).tokens;
+  }
+
+  /** What truth holds of conversations. */
+  async stored(): Promise<string[]> {
+    return (await everything(this.truth)).filter((line) => line.startsWith("eyrie:{"));
+  }
+
   /** What stands in the channel from the bot, for everybody, part by part. */
   shown(): string[] {
     const messages = this.discord.botMessages(this.channel);
@@ -158,4 +185,9 @@ export function contentOf(message: Message): string {
 export function buttonOf(message: Message): string | undefined {
   const [row] = message.wire.components as { components: { custom_id: string }[] }[];
   return row?.components[0]?.custom_id;
+}
+
+/** Only this person sees it. */
+export function isPrivate(message: Message, user: User): boolean {
+  return message.ephemeralFor === user.id && (message.wire.flags & MessageFlags.Ephemeral) !== 0;
 }

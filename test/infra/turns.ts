@@ -44,6 +44,7 @@ export function aRecord(claim: Claim, values: Partial<ReplyRecord> = {}): ReplyR
     turn: claim.head.id,
     attempt: claim.head.attempt,
     conversation: claim.conversation,
+    author: claim.head.author,
     seq: claim.seq,
     status: "committed",
     end: "stop",

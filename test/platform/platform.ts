@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { Conversations } from "#infra/conversation/conversations.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import type { ReadyMessage } from "#infra/process/process.ts";
@@ -69,6 +70,7 @@ export class TestPlatform {
   readonly mailbox: Mailbox;
   readonly ledger: Ledger;
   readonly bell: WakeBell;
+  readonly conversations: Conversations;
   readonly home = mkdtempSync(join(tmpdir(), "eyrie-home-"));
   /** What no process may ever log: every text and token that went through this platform. */
   readonly #unspeakable = new Set<string>();
@@ -85,6 +87,7 @@ export class TestPlatform {
     this.mailbox = new Mailbox(this.truth);
     this.ledger = new Ledger(this.truth);
     this.bell = new WakeBell(this.truth);
+    this.conversations = new Conversations(clients, this.bell);
   }
 
   static async start(): Promise<TestPlatform> {

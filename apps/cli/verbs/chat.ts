@@ -87,6 +87,7 @@ async function talk(dialogue: Dialogue, translator: Translator, locale: string):
     const said = line.trim();
     if (said === "/quit") break;
     if (said === "/help") note(text("chatHelp"));
+    else if (said === "/undo") await undo();
     else if (said === "/reset") note(text("forgotten", { count: await dialogue.reset() }));
     else if (said.startsWith("/")) note(text("unknownCommand", { command: said }));
     else if (said !== "") await exchange(said);
@@ -94,6 +95,11 @@ async function talk(dialogue: Dialogue, translator: Translator, locale: string):
     if (!ended) lines.prompt();
   }
   lines.close();
+
+  async function undo(): Promise<void> {
+    const count = await dialogue.undo(1);
+    note(count === 0 ? text("undoNothing") : text("undone", { count }));
+  }
 
   async function exchange(said: string): Promise<void> {
     const printer = new Printer();

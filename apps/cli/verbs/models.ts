@@ -1,7 +1,6 @@
 /** `eyrie model list` and `eyrie model remove`: the models of this machine and what each still needs. */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { createInterface } from "node:readline/promises";
 import { loadConfig } from "#infra/config/config.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import { isModelName, isShard, vocabularyAmong, weightsAmong } from "#infra/hub/selection.ts";
@@ -9,6 +8,7 @@ import { modelNames, modelsDirectory, removeModel } from "#infra/hub/store.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { ModelError } from "#kernels/errors.ts";
 import { openModel } from "#kernels/model/model.ts";
+import { confirmed } from "../confirm.ts";
 import { bytes, columns } from "../output.ts";
 
 export interface Folder {
@@ -65,9 +65,7 @@ export async function remove(name: string, options: { readonly json?: true }): P
   const translator = await loadTranslator();
   const text = (key: string): string =>
     translator.text(config.EYRIE_LOCALE, `terminal:pull.${key}`, { name, size: bytes(size) });
-  if (size > 0 && process.stdin.isTTY && process.stderr.isTTY) {
-    if (!(await confirmed(text("remove"), text("yes")))) return;
-  }
+  if (size > 0 && !(await confirmed(text("remove"), text("yes")))) return;
   await removeModel(directory, name);
   const said = options.json === true ? JSON.stringify({ name, bytes: size }) : text("removed");
   process.stdout.write(`${said}\n`);
@@ -136,14 +134,4 @@ function sizeOf(directory: string): number {
   return readdirSync(directory, { recursive: true, encoding: "utf8" })
     .map((file) => statSync(join(directory, file), { throwIfNoEntry: false }))
     .reduce((sum, stat) => sum + (stat?.isFile() === true ? stat.size : 0), 0);
-}
-
-async function confirmed(question: string, yes: string): Promise<boolean> {
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = (await terminal.question(question)).trim().toLowerCase();
-    return answer === yes || answer === "y";
-  } finally {
-    terminal.close();
-  }
 }

@@ -42,6 +42,6 @@ export const chat: Command = {
       },
     });
     if (submitted.kind === "accepted") return;
-    await answers.replace(translator.text(locale, `errors:${submitted.code}`));
+    await answers.replace({ content: translator.text(locale, `errors:${submitted.code}`) });
   },
 };

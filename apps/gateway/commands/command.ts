@@ -3,12 +3,15 @@ import type {
   APIChatInputApplicationCommandInteraction,
   RESTPostAPIChatInputApplicationCommandsJSONBody,
 } from "discord.js";
-import type { ErrorCode } from "#infra/errors/registry.ts";
+import type { Conversations } from "#infra/conversation/conversations.ts";
 import type { Translator } from "#infra/i18n/i18n.ts";
-import type { Ledger } from "#infra/ledger/ledger.ts";
 import type { Mailbox } from "#infra/mailbox/mailbox.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { Question, Submitted } from "../intake/submit.ts";
+import type { Renders } from "../render/renders.ts";
+import type { Answers } from "./answers.ts";
+import type { Buttons } from "./buttons.ts";
+import type { Forks } from "./forks.ts";
 
 export interface Command {
   readonly name: string;
@@ -25,17 +28,10 @@ export interface CommandContext {
   readonly answers: Answers;
   readonly truth: ScriptedRedis;
   readonly mailbox: Mailbox;
-  readonly ledger: Ledger;
+  readonly conversations: Conversations;
+  readonly renders: Renders;
+  readonly forks: Forks;
+  readonly buttons: Buttons;
   readonly translator: Translator;
   readonly submit: (question: Question) => Promise<Submitted>;
-}
-
-/** The ways to answer one interaction; the first must come within 3 s. */
-export interface Answers {
-  /** Shows that an answer is coming. False when the interaction is past answering. */
-  defer(): Promise<boolean>;
-  /** For the asker only. */
-  refuse(code: ErrorCode): Promise<void>;
-  /** Replaces the deferred answer. */
-  replace(content: string): Promise<void>;
 }

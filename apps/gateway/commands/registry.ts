@@ -15,9 +15,12 @@ import type { Translator } from "#infra/i18n/i18n.ts";
 import { commandsHashKey } from "#infra/redis/keys.ts";
 import { chat } from "./chat.ts";
 import type { Command } from "./command.ts";
+import { fork } from "./fork.ts";
+import { privacy } from "./privacy.ts";
 import { reset } from "./reset.ts";
+import { undo } from "./undo.ts";
 
-export const commands: readonly Command[] = [chat, reset];
+export const commands: readonly Command[] = [chat, undo, fork, reset, privacy];
 
 export function commandPayload(translator: Translator): RESTPutAPIApplicationCommandsJSONBody {
   return commands.map((command) => ({

@@ -13,14 +13,14 @@ export const reset: Command = {
     ...describe(translator, "reset"),
   }),
 
-  async run(interaction, { answers, ledger, locale, mailbox, translator, truth }) {
+  async run(interaction, { answers, conversations, locale, mailbox, translator, truth }) {
     if (!(await answers.defer())) return;
     const conversation = conversationOf(interaction.channel.id);
     // First the stop: a turn that runs cannot commit after the reset, starts again, and ends.
     const [head] = await mailbox.waiting(conversation);
     if (head !== undefined) await requestStop(truth, conversation, head.id);
-    const tokens = await ledger.reset(conversation);
+    const tokens = await conversations.reset(conversation, interaction.id);
     const key = tokens === 0 ? "replies:resetNothing" : "replies:reset";
-    await answers.replace(translator.text(locale, key, { count: tokens }));
+    await answers.replace({ content: translator.text(locale, key, { count: tokens }) });
   },
 };

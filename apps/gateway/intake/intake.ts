@@ -12,17 +12,18 @@ import {
   type REST,
   Routes,
 } from "discord.js";
+import type { Conversations } from "#infra/conversation/conversations.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import type { Translator } from "#infra/i18n/i18n.ts";
-import { turnId } from "#infra/turn/index.ts";
+import { type CommunityId, communityId, type ConversationId, turnId } from "#infra/turn/index.ts";
 import type { Interactions } from "../commands/interactions.ts";
 import { mentionNobody } from "../render/carrier.ts";
 import { failureCode } from "../render/failure.ts";
 import type { Locales } from "./locales.ts";
 import { judgeMessage } from "./message.ts";
 import type { NoticeLimit } from "./notice-limit.ts";
-import { submit, type SubmitParts } from "./submit.ts";
+import { conversationOf, submit, type SubmitParts } from "./submit.ts";
 
 export interface IntakeParts extends SubmitParts {
   readonly rest: REST;
@@ -31,6 +32,7 @@ export interface IntakeParts extends SubmitParts {
   readonly locales: Locales;
   readonly notices: NoticeLimit;
   readonly interactions: Interactions;
+  readonly conversations: Conversations;
 }
 
 export class Intake {
@@ -55,6 +57,13 @@ export class Intake {
         return;
       case GatewayDispatchEvents.GuildCreate:
         return locales.learnCommunity(event.d);
+      case GatewayDispatchEvents.GuildDelete:
+        // Unavailable: an outage, it comes back.
+        if (event.d.unavailable !== true) await this.#leave(communityId(event.d.id));
+        return;
+      case GatewayDispatchEvents.ChannelDelete:
+      case GatewayDispatchEvents.ThreadDelete:
+        return this.#delete(conversationOf(event.d.id));
       default:
         return;
     }
@@ -84,6 +93,20 @@ export class Intake {
       this.#parts,
     );
     if (submitted.kind === "refused") void this.#notify(message, submitted.code, locale);
+  }
+
+  /** We are no longer in a community: nothing of it is kept. */
+  async #leave(community: CommunityId): Promise<void> {
+    for await (const conversation of this.#parts.conversations.ofCommunity(community)) {
+      await this.#delete(conversation);
+    }
+  }
+
+  async #delete(conversation: ConversationId): Promise<void> {
+    const { conversations, log, renders } = this.#parts;
+    await renders.forget(conversation);
+    const keys = await conversations.delete(conversation);
+    if (keys > 0) log.info("conversation deleted with its place", { keys });
   }
 
   /** A short public answer: only interactions have private ones. */

@@ -102,7 +102,11 @@ function turnFor(question: Question, parts: SubmitParts): Turn {
   };
 }
 
-async function ring(turn: Turn, { bell, log }: SubmitParts): Promise<void> {
+/** A bell that cannot be rung is rung by the sweeper. */
+export async function ring(
+  turn: Turn,
+  { bell, log }: Pick<SubmitParts, "bell" | "log">,
+): Promise<void> {
   const { conversation, id, model } = turn;
   try {
     await bell.ring({ conversation, headTurnId: id, model, traceId: id });

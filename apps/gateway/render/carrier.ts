@@ -17,7 +17,7 @@ import {
   Routes,
 } from "discord.js";
 import type { ReplyAddress } from "#infra/discord/open-replies.ts";
-import type { Origin } from "#infra/turn/index.ts";
+import type { Origin, TurnKey } from "#infra/turn/index.ts";
 import { classifyFailure } from "./failure.ts";
 
 /** Absent, Discord parses everyone, roles and users; also again on every edit. */
@@ -68,7 +68,7 @@ export function carrierFor(reply: ReplyAddress, options: CarrierOptions): Carrie
 
 class MessageCarrier implements Carrier {
   readonly channelId: string;
-  readonly #turn: string;
+  readonly #key: TurnKey;
   readonly #triggerId: string;
   readonly #options: CarrierOptions;
 
@@ -78,13 +78,13 @@ class MessageCarrier implements Carrier {
     options: CarrierOptions,
   ) {
     this.channelId = origin.channelId;
-    this.#turn = reply.key.turn;
+    this.#key = reply.key;
     this.#triggerId = origin.messageId;
     this.#options = options;
   }
 
   async post(index: number, _firstId: string | null, body: MessageBody): Promise<Posted> {
-    const message = { turn: this.#turn, index, refersTo: this.#triggerId, body };
+    const message = { key: this.#key, index, refersTo: this.#triggerId, body };
     return postMessage(this.#options, this.channelId, message);
   }
 
@@ -99,7 +99,7 @@ class MessageCarrier implements Carrier {
 
   async find(): Promise<string[]> {
     const { selfId } = this.#options;
-    const messages = await messagesAfter(this.#options, this.channelId, this.#turn);
+    const messages = await messagesAfter(this.#options, this.channelId, this.#key.turn);
     return messages
       .filter((message) => isOurReply(message, selfId, this.#triggerId))
       .map((message) => message.id);
@@ -108,7 +108,7 @@ class MessageCarrier implements Carrier {
 
 class InteractionCarrier implements Carrier {
   readonly channelId: string;
-  readonly #turn: string;
+  readonly #key: TurnKey;
   readonly #answerRoute: `/${string}`;
   readonly #options: CarrierOptions;
   #expired = false;
@@ -119,7 +119,7 @@ class InteractionCarrier implements Carrier {
     options: CarrierOptions,
   ) {
     this.channelId = origin.channelId;
-    this.#turn = reply.key.turn;
+    this.#key = reply.key;
     this.#answerRoute = Routes.webhookMessage(origin.applicationId, origin.interactionToken);
     this.#options = options;
   }
@@ -129,7 +129,7 @@ class InteractionCarrier implements Carrier {
       const answer = await this.#editAnswer(body);
       if (answer !== null) return answer;
     }
-    const message = { turn: this.#turn, index, refersTo: firstId, body };
+    const message = { key: this.#key, index, refersTo: firstId, body };
     return postMessage(this.#options, this.channelId, message);
   }
 
@@ -146,8 +146,8 @@ class InteractionCarrier implements Carrier {
 
   async find(firstId: string | null): Promise<string[]> {
     const { selfId } = this.#options;
-    const messages = await messagesAfter(this.#options, this.channelId, this.#turn);
-    const answer = messages.find((message) => message.interaction_metadata?.id === this.#turn);
+    const messages = await messagesAfter(this.#options, this.channelId, this.#key.turn);
+    const answer = messages.find((message) => message.interaction_metadata?.id === this.#key.turn);
     const answerId = firstId ?? answer?.id;
     if (answerId === undefined) return [];
     const others = messages.filter((message) => isOurReply(message, selfId, answerId));
@@ -175,7 +175,7 @@ class InteractionCarrier implements Carrier {
 }
 
 interface OutgoingPart {
-  readonly turn: string;
+  readonly key: TurnKey;
   readonly index: number;
   readonly refersTo: string | null;
   readonly body: MessageBody;
@@ -195,7 +195,8 @@ async function postMessage(way: Way, channelId: string, part: OutgoingPart): Pro
       ...reference,
       allowed_mentions: mentionNobody,
       flags: MessageFlags.SuppressEmbeds,
-      nonce: `${part.turn}-${part.index}`,
+      // Of every attempt its own: else a repeated post would return the one before.
+      nonce: `${part.key.turn}.${part.key.attempt}-${part.index}`,
       enforce_nonce: true,
     },
   });
@@ -232,4 +233,15 @@ async function messagesAfter(way: Way, channelId: string, afterId: string): Prom
 
 function isOurReply(message: APIMessage, selfId: string, toId: string): boolean {
   return message.author.id === selfId && message.message_reference?.message_id === toId;
+}
+
+/** Takes the buttons from one of our messages, and leaves its text. */
+export async function stripButtons(
+  way: Way,
+  message: { readonly channelId: string; readonly messageId: string },
+): Promise<void> {
+  await way.rest.patch(Routes.channelMessage(message.channelId, message.messageId), {
+    signal: way.signal,
+    body: { components: [], allowed_mentions: mentionNobody },
+  });
 }

@@ -20,7 +20,7 @@ import type { GatewayMetrics } from "../metrics.ts";
 import type { Carrier, MessageBody } from "./carrier.ts";
 import { classifyFailure, failureCode } from "./failure.ts";
 import type { Pacer } from "./pacer.ts";
-import type { ReplyTexts } from "./texts.ts";
+import { isWorthAgain, type ReplyTexts } from "./texts.ts";
 import {
   nextStep,
   type ShownPart,
@@ -45,10 +45,28 @@ export interface RenderParts {
   readonly metrics: GatewayMetrics;
 }
 
+/** The message that ends with a Regenerate button. */
+export interface Ended {
+  readonly channelId: string;
+  readonly messageId: string;
+}
+
 /** `delivered`: Discord shows the record. `given-up`: it never will. `closed`: by our own end. */
 export type RenderEnd = "delivered" | "given-up" | "closed";
 
-type Ending = Pick<ReplyRecord, "status" | "end" | "text" | "code">;
+type Ending = Pick<ReplyRecord, "status" | "end" | "text" | "code"> & {
+  /** False for a turn that the ledger does not know: there is nothing to be asked again. */
+  readonly known: boolean;
+};
+
+/**
+ * `adopted`: another process may have posted parts and the reply may be finished already.
+ * `again`: another attempt's text stands there, which this one's replaces at once.
+ */
+export interface RenderStart {
+  readonly adopted: boolean;
+  readonly again: boolean;
+}
 
 export class Render {
   readonly #reply: ReplyAddress;
@@ -57,6 +75,7 @@ export class Render {
   #view: LiveView = emptyView;
   #ending: Ending | null = null;
   #recordReady = false;
+  #again = false;
   #unwanted = false;
   #unreachable = false;
   #failures = 0;
@@ -69,6 +88,13 @@ export class Render {
   constructor(reply: ReplyAddress, parts: RenderParts) {
     this.#reply = reply;
     this.#parts = parts;
+  }
+
+  /** Where the Regenerate button of this reply stands; null without one. */
+  get ended(): Ended | null {
+    const last = this.#shown.at(-1);
+    if (last?.button !== "again") return null;
+    return { channelId: this.#parts.carrier.channelId, messageId: last.messageId };
   }
 
   /** The ledger has the reply. */
@@ -92,14 +118,14 @@ export class Render {
     this.#wake();
   }
 
-  /** `adopted`: another process may have posted parts and the reply may be finished already. */
-  async run(options: { readonly adopted: boolean }): Promise<RenderEnd> {
+  async run(start: RenderStart): Promise<RenderEnd> {
+    this.#again = start.again;
     const { live, log } = this.#parts;
     const subscription = live.subscribe(this.#reply.conversation, (frame) => this.#onFrame(frame));
     // Not waited for: with the state Redis away there is no live text, but there are replies.
     subscription.catch((error: unknown) => log.warn("no live text", errorFields(error)));
     try {
-      if (options.adopted) await this.#recall();
+      if (start.adopted || start.again) await this.#recall();
       return await this.#show();
     } finally {
       subscription.then(async (unsubscribe) => unsubscribe()).catch(() => undefined);
@@ -112,7 +138,8 @@ export class Render {
       if (this.#unwanted) await this.#takeAway();
       if (this.#unwanted || this.#unreachable) return "given-up";
       if (this.#recordReady && this.#ending === null) await this.#readEnding();
-      const step = nextStep(this.#shown, this.#wanted(), this.#ending !== null);
+      const whole = this.#ending !== null || this.#again;
+      const step = nextStep(this.#shown, this.#wanted(), whole);
       if (step === null) {
         if (this.#ending !== null) return "delivered";
         await this.#changed();
@@ -133,16 +160,21 @@ export class Render {
     const ending = this.#ending;
     if (ending === null) {
       // Another process's text stands there: better than starting again with a placeholder.
-      const nothingNew = this.#view.text === "" && this.#shown.length > 0;
+      const nothingNew = this.#view.text === "" && this.#shown.length > 0 && !this.#again;
       return nothingNew ? [] : wantedLive(this.#view.text, texts.thinking);
     }
-    if (ending.status === "failed") return wantedFinal(texts.failure(ending.code ?? ""), "");
-    return wantedFinal(ending.text, ending.end === "stopped" ? texts.stopped : texts.empty);
+    const button = ending.known && isWorthAgain(ending.code) ? "again" : null;
+    if (ending.status === "failed") {
+      return wantedFinal(texts.failure(ending.code ?? ""), "", button);
+    }
+    return wantedFinal(ending.text, ending.end === "stopped" ? texts.stopped : texts.empty, button);
   }
 
   #waitsForPacer(step: Step): boolean {
     const placeholder = step.kind === "post" && step.index === 0;
-    return this.#ending === null && !placeholder;
+    // Who asks for another attempt sees at once that it has begun.
+    const replaces = this.#again && this.#view.text === "";
+    return this.#ending === null && !placeholder && !replaces;
   }
 
   #reserve(): number {
@@ -173,7 +205,7 @@ export class Render {
     this.#shown[index] = {
       messageId,
       content: asSent ? part.content : null,
-      stoppable: posted.hasButtons,
+      button: posted.hasButtons ? part.button : null,
     };
     await ledger.notePart(this.#reply.conversation, this.#reply.key, { index, messageId });
   }
@@ -230,7 +262,7 @@ export class Render {
     const found = await this.#find(noted[0] ?? null);
     const messageIds = found.length > noted.length ? found : noted;
     for (const [index, messageId] of messageIds.entries()) {
-      this.#shown.push({ messageId, content: null, stoppable: false });
+      this.#shown.push({ messageId, content: null, button: null });
       if (index >= noted.length) await ledger.notePart(conversation, key, { index, messageId });
     }
     this.#recordReady ||= await this.#isOver();
@@ -256,11 +288,13 @@ export class Render {
 
   async #readEnding(): Promise<void> {
     const { ledger, log } = this.#parts;
-    const lost: Ending = { status: "failed", end: "failed", text: "", code: "TURN_FAILED" };
+    const failed = { status: "failed", end: "failed", text: "", code: "TURN_FAILED" } as const;
     try {
       const { conversation, key } = this.#reply;
       const over = await this.#isOver();
-      this.#ending = (await ledger.reply(conversation, key)) ?? (over ? lost : null);
+      const record = await ledger.reply(conversation, key);
+      const lost = over ? { ...failed, known: false } : null;
+      this.#ending = record === null ? lost : { ...record, known: true };
       if (this.#ending !== null) return;
       // A false alarm: back to the live text and its pace.
       this.#recordReady = false;
@@ -268,7 +302,7 @@ export class Render {
     } catch (error) {
       if (!(error instanceof EyrieError)) throw error;
       log.error("reply record refused", { turn: this.#reply.key.turn, code: error.code });
-      this.#ending = { ...lost, code: error.code };
+      this.#ending = { ...failed, code: error.code, known: true };
     }
   }
 
@@ -290,7 +324,6 @@ export class Render {
   }
 
   #body(part: WantedPart): MessageBody {
-    const components = part.stoppable ? this.#parts.texts.stopRow() : [];
-    return { content: part.content, components };
+    return { content: part.content, components: this.#parts.texts.row(part.button) };
   }
 }

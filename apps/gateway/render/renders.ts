@@ -22,18 +22,21 @@ import type { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { outboxMember } from "#infra/redis/keys.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
-import type { Turn, TurnId } from "#infra/turn/index.ts";
-import type { StopButtons } from "../commands/stop-button.ts";
+import type { ConversationId, ReplyRecord, Turn, TurnId, TurnKey } from "#infra/turn/index.ts";
+import type { Buttons } from "../commands/buttons.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { carrierFor } from "./carrier.ts";
+import { Finished } from "./finished.ts";
 import type { Pacer } from "./pacer.ts";
-import { Render } from "./render.ts";
-import { replyTexts } from "./texts.ts";
+import { Render, type RenderStart } from "./render.ts";
+import { replyTexts, type ReplyTexts } from "./texts.ts";
 
 export const outboxScanMs = 2_000;
 /** Requests in flight may end; those behind a rate limit are for the next process. */
 const closeMsMax = 1_000;
 const cutOffMsMax = 100;
+/** How long an order waits for a reply that is just being finished. */
+const settleMsMax = 1_500;
 /** An interaction's token lives 15 minutes. */
 const tokenLivesMs = 14 * 60_000;
 
@@ -48,7 +51,7 @@ export interface RendersParts {
   readonly pacer: Pacer;
   readonly clock: Clock;
   readonly translator: Translator;
-  readonly buttons: StopButtons;
+  readonly buttons: Buttons;
   readonly log: Log;
   readonly metrics: GatewayMetrics;
 }
@@ -69,11 +72,15 @@ export class Renders {
   readonly #abandoned = new Set<string>();
   /** Ended since the scan began: its picture of the outbox is older than that. */
   readonly #endedSinceScan = new Set<string>();
+  /** Conversations that are being deleted: their replies are taken away and leave no note. */
+  readonly #forgotten = new Set<ConversationId>();
+  readonly #finished: Finished;
   readonly #closing = new AbortController();
   #scanning: Promise<void> = Promise.resolve();
 
   constructor(parts: RendersParts) {
     this.#parts = parts;
+    this.#finished = new Finished(parts);
   }
 
   get size(): number {
@@ -85,23 +92,68 @@ export class Renders {
     for (const reply of await this.#parts.openReplies.all()) {
       const member = outboxMember(reply.conversation, reply.key);
       if (reply.abandoned) this.#abandoned.add(member);
-      else this.#run(reply, { open: reply, adopted: true });
+      else this.#run(reply, { open: reply, adopted: true, again: false });
     }
     this.#scanning = this.#scanUntilClosed();
   }
 
-  /** Shows a turn that has just been queued; again for one that is shown already: nothing. */
+  /**
+   * Shows a turn that has just been queued; once more for one that is shown already: nothing. A later
+   * attempt takes the place of the one before.
+   */
   async open(turn: Turn): Promise<void> {
     const reply = openReplyOf(turn);
+    const again = turn.attempt > 0;
     const member = outboxMember(reply.conversation, reply.key);
     if (this.#running.has(member) || this.#abandoned.has(member)) return;
     await this.#parts.openReplies.save(reply);
-    this.#run(reply, { open: reply, adopted: false });
+    if (!again) void this.#finished.strip(turn.conversation, this.#closing.signal);
+    this.#run(reply, { open: reply, adopted: false, again });
   }
 
-  /** The open reply to a turn, for those who want to stop it. */
-  find(turn: TurnId): OpenReply | null {
-    for (const { open } of this.#running.values()) if (open?.key.turn === turn) return open;
+  /** True when nothing of this reply is being shown any more, at the latest after a moment. */
+  async settled(conversation: ConversationId, key: TurnKey): Promise<boolean> {
+    const member = outboxMember(conversation, key);
+    const running = this.#running.get(member);
+    if (running !== undefined) await this.#within(settleMsMax, [running.ended]);
+    return !this.#running.has(member);
+  }
+
+  async #within(ms: number, ends: readonly Promise<void>[]): Promise<void> {
+    const done = new AbortController();
+    const ended = Promise.all(ends).finally(() => done.abort());
+    await Promise.race([ended, this.#parts.clock.sleep(ms, done.signal)]);
+  }
+
+  /** Marks replies whose turns were taken back, newest first. */
+  async retire(conversation: ConversationId, keys: readonly TurnKey[]): Promise<void> {
+    const { signal } = this.#closing;
+    for (const key of keys.toReversed()) {
+      await this.settled(conversation, key);
+      const texts = (record: ReplyRecord): ReplyTexts =>
+        replyTexts({ ...record, key }, this.#parts);
+      await this.#finished.retire(conversation, key, { texts, signal });
+    }
+  }
+
+  /** Takes away what is being shown of a conversation that is about to be deleted. */
+  async forget(conversation: ConversationId): Promise<void> {
+    this.#forgotten.add(conversation);
+    const ends: Promise<void>[] = [];
+    for (const [member, { render, ended }] of this.#running) {
+      if (!member.startsWith(`${conversation} `)) continue;
+      render.giveUp();
+      ends.push(ended);
+    }
+    await this.#within(settleMsMax, ends);
+    this.#forgotten.delete(conversation);
+  }
+
+  /** An open reply, for those who want to stop it. */
+  find(key: TurnKey): OpenReply | null {
+    for (const { open } of this.#running.values()) {
+      if (open?.key.turn === key.turn && open.key.attempt === key.attempt) return open;
+    }
     return null;
   }
 
@@ -124,10 +176,7 @@ export class Renders {
     await Promise.race([ended, this.#parts.clock.sleep(cutOffMsMax)]);
   }
 
-  #run(
-    reply: ReplyAddress,
-    options: { readonly open: OpenReply | null; readonly adopted: boolean },
-  ): void {
+  #run(reply: ReplyAddress, options: RenderStart & { readonly open: OpenReply | null }): void {
     const { clock, log, metrics } = this.#parts;
     const endsMs = clock.monotonicMs() + tokenLivesMs;
     const tokenLives = (): boolean => clock.monotonicMs() < endsMs;
@@ -155,21 +204,26 @@ export class Renders {
 
   async #follow(
     reply: ReplyAddress,
-    work: { readonly render: Render; readonly open: OpenReply | null; readonly adopted: boolean },
+    work: RenderStart & { readonly render: Render; readonly open: OpenReply | null },
   ): Promise<void> {
-    const end = await work.render.run({ adopted: work.adopted });
+    const end = await work.render.run(work);
     if (end === "closed") return;
     const { log, metrics } = this.#parts;
     if (end === "delivered") {
       await this.#settle(reply);
+      const { ended } = work.render;
+      if (ended !== null) {
+        this.#finished.note(reply.conversation, ended.channelId, ended.messageId);
+      }
       metrics.delivered.inc();
       log.debug("reply delivered", { turn: reply.key.turn });
       return;
     }
     metrics.givenUp.inc();
     log.info("reply given up", { turn: reply.key.turn, conversation: reply.conversation });
-    if (work.open === null) await this.#settle(reply);
-    else await this.#abandon(work.open);
+    const settles = work.open === null || this.#forgotten.has(reply.conversation);
+    if (settles) await this.#settle(reply);
+    else if (work.open !== null) await this.#abandon(work.open);
   }
 
   /** The turn may still run: remember first, then stop it; its record is settled by the scan. */
@@ -219,7 +273,7 @@ export class Renders {
       const record = await ledger.reply(conversation, key);
       if (record === null || record.origin.kind === "cli") return await this.#settle(entry);
       const { locale, origin } = record;
-      this.#run({ conversation, key, locale, origin }, { open: null, adopted: true });
+      this.#run({ conversation, key, locale, origin }, { open: null, adopted: true, again: false });
     } catch (error) {
       if (!(error instanceof EyrieError)) throw error;
       // Where it belongs is unreadable too; the record is kept for whoever looks into it.

@@ -3,8 +3,9 @@ import type { ReplyAddress } from "#infra/discord/open-replies.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import { type ErrorCode, errorRegistry } from "#infra/errors/registry.ts";
 import type { Translator } from "#infra/i18n/i18n.ts";
-import type { StopButtons } from "../commands/stop-button.ts";
+import type { Buttons } from "../commands/buttons.ts";
 import type { MessageBody } from "./carrier.ts";
+import type { PartButton } from "./wanted.ts";
 
 export interface ReplyTexts {
   readonly thinking: string;
@@ -12,13 +13,15 @@ export interface ReplyTexts {
   readonly empty: string;
   /** Instead of a reply stopped before its first word. */
   readonly stopped: string;
+  /** Under a reply that was taken back. */
+  readonly undone: string;
   failure(code: string): string;
-  stopRow(): MessageBody["components"];
+  row(button: PartButton): MessageBody["components"];
 }
 
 export function replyTexts(
   reply: ReplyAddress,
-  parts: { readonly translator: Translator; readonly buttons: StopButtons },
+  parts: { readonly translator: Translator; readonly buttons: Buttons },
 ): ReplyTexts {
   const { buttons, translator } = parts;
   const { conversation, key, locale } = reply;
@@ -26,15 +29,27 @@ export function replyTexts(
     thinking: translator.text(locale, "replies:thinking"),
     empty: translator.text(locale, "replies:empty"),
     stopped: translator.text(locale, "replies:stopped"),
+    // Discord's small print.
+    undone: `-# ${translator.text(locale, "replies:undoneMark")}`,
     failure: (code) => {
       const message = translator.error(locale, new EyrieError(codeForUsers(code)));
       return translator.text(locale, "replies:failed", { message, code });
     },
-    stopRow: () => {
-      const label = translator.text(locale, "replies:stopButton");
-      return [buttons.row({ conversation, turn: key.turn }, label)];
+    row: (action) => {
+      if (action === null) return [];
+      const look =
+        action === "stop"
+          ? { label: translator.text(locale, "replies:stopButton"), emoji: "⏹️" }
+          : { label: translator.text(locale, "replies:regenerateButton"), emoji: "🔄" };
+      return [buttons.row([{ action, conversation, key }, look])];
     },
   };
+}
+
+/** A failed turn is worth asking again if the same may succeed later. */
+export function isWorthAgain(code: string | null): boolean {
+  const known = Object.entries(errorRegistry).find(([name]) => name === code);
+  return code === null || known?.[1].retryable === true;
 }
 
 /** What only an operator can mend is told to users as a failed turn. */

@@ -6,16 +6,19 @@
  */
 import { contentOf, splitReply } from "./split.ts";
 
+/** Under the last part: Stop while it grows, Regenerate when it is finished. */
+export type PartButton = "stop" | "again" | null;
+
 export interface WantedPart {
   readonly content: string;
-  readonly stoppable: boolean;
+  readonly button: PartButton;
 }
 
 /** A part in Discord; `content` is null when another process wrote it and we do not know what. */
 export interface ShownPart {
   readonly messageId: string;
   readonly content: string | null;
-  readonly stoppable: boolean;
+  readonly button: PartButton;
 }
 
 export type Step =
@@ -29,13 +32,20 @@ const cursor = " ▌";
 /** An unfinished reply: the text so far, or `thinking` before its first word. */
 export function wantedLive(text: string, thinking: string): WantedPart[] {
   const contents = text.trim() === "" ? [thinking] : contentsOf(text.trimEnd() + cursor);
-  return contents.map((content, index) => ({ content, stoppable: index === contents.length - 1 }));
+  return withButton(contents, "stop");
 }
 
 /** A finished reply, or `instead` when it has no words. */
-export function wantedFinal(text: string, instead: string): WantedPart[] {
-  const contents = text.trim() === "" ? [instead] : contentsOf(text);
-  return contents.map((content) => ({ content, stoppable: false }));
+export function wantedFinal(text: string, instead: string, button: PartButton): WantedPart[] {
+  return withButton(text.trim() === "" ? [instead] : contentsOf(text), button);
+}
+
+/** The button stands under the last part. */
+function withButton(contents: readonly string[], button: PartButton): WantedPart[] {
+  return contents.map((content, index) => ({
+    content,
+    button: index === contents.length - 1 ? button : null,
+  }));
 }
 
 /** Discord refuses a message of blanks. */
@@ -45,19 +55,22 @@ function contentsOf(text: string): string[] {
     .filter((content) => content.trim() !== "");
 }
 
-/** Null when Discord shows what is wanted. Surplus messages go only once the reply is final. */
+/**
+ * Null when Discord shows what is wanted. Surplus messages go only if `whole`: the reply is final,
+ * or what stands there is another attempt's.
+ */
 export function nextStep(
   shown: readonly ShownPart[],
   wanted: readonly WantedPart[],
-  final: boolean,
+  whole: boolean,
 ): Step | null {
   for (const [index, part] of wanted.entries()) {
     const now = shown[index];
     if (now === undefined) return { kind: "post", index, part };
-    if (now.content !== part.content || now.stoppable !== part.stoppable) {
+    if (now.content !== part.content || now.button !== part.button) {
       return { kind: "edit", index, part };
     }
   }
-  const surplus = final && shown.length > wanted.length;
+  const surplus = whole && shown.length > wanted.length;
   return surplus ? { kind: "remove", index: shown.length - 1 } : null;
 }

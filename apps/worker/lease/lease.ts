@@ -5,20 +5,20 @@
  * two thirds of its life: past that another worker may hold it, so nothing may be shown or committed
  * (the commit's own check is what makes it safe; this makes it quick).
  */
-import type { Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
+import type { Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
 
 const renewMs = leaseMs / 3;
 const silenceMsMax = (leaseMs * 2) / 3;
 
-export interface HeldLease {
-  readonly claim: Claim;
+export interface HeldLease<H extends Hold = Hold> {
+  readonly claim: H;
   readonly lost: AbortSignal;
   /** Stops renewing, without giving the lease back. */
   letGo(): void;
 }
 
-export function holdLease(mailbox: Mailbox, claim: Claim): HeldLease {
+export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H): HeldLease<H> {
   const lost = new AbortController();
   let renewedMs = performance.now();
   const timer = setInterval(() => {

@@ -120,7 +120,7 @@ export class Answerer {
     await bell.ring({ conversation, headTurnId: "", model: head.model, traceId: head.id });
   }
 
-  async #turn(held: HeldLease): Promise<CommitOutcome["kind"] | "handed-back"> {
+  async #turn(held: HeldLease<Claim>): Promise<CommitOutcome["kind"] | "handed-back"> {
     const { claim } = held;
     const { metrics, tokenizer, slots, messageTokensMax } = this.#parts;
     if (claim.claims > claimsMax) return (await this.#commit(claim, failed("TURN_FAILED"))).kind;
@@ -128,11 +128,15 @@ export class Answerer {
     if (prompt.length > messageTokensMax) {
       return (await this.#commit(claim, failed("MESSAGE_TOO_LONG", prompt.length))).kind;
     }
-    const room = slots.take(claim.conversation);
+    const { conversation, logHead, source } = claim;
+    const room = slots.take(conversation, source === null ? null : { source, logHead });
+    // Asked for before anything is waited for: the next turn of the source may change that slot.
+    const inherited = this.#parts.states.inherit(room);
     let tenant: Tenant | null = null;
     try {
       if (room.evicted !== null) await this.#parts.states.saveIdle(room.slot, room.evicted);
-      const restored = await this.#parts.states.restore(claim, room);
+      const restored = await this.#parts.states.restore(claim, room, inherited);
+      if (restored === null) return "log-moved";
       const { outcome, writer } = await this.#run(held, {
         slot: room.slot,
         prompt,
@@ -171,7 +175,7 @@ export class Answerer {
 
   /** Feeds and draws until the reply ends; a null outcome means that the turn was handed back. */
   async #run(
-    held: HeldLease,
+    held: HeldLease<Claim>,
     work: {
       readonly slot: number;
       readonly prompt: readonly number[];
@@ -237,6 +241,7 @@ export class Answerer {
       turn: head.id,
       attempt: head.attempt,
       conversation: claim.conversation,
+      author: head.author,
       seq: claim.seq,
       status: outcome.code === null ? "committed" : "failed",
       fence: claim.fence,
@@ -278,9 +283,7 @@ export class Answerer {
     const logHead = parseLogHead(tenant.logHead);
     const savedAt = tenant.snapshotHead === null ? 0 : parseLogHead(tenant.snapshotHead).tokens;
     if (logHead.tokens - savedAt < batch.snapshotTokens) return tenant;
-    const saved = await states.save(slot, tenant);
-    await states.trim(claim, logHead, saved.kept);
-    return saved.tenant;
+    return states.save(slot, tenant, claim);
   }
 }
 

@@ -29,6 +29,14 @@ export interface Room {
   readonly holds: Tenant | null;
   /** Another conversation's idle state that has to make room. */
   readonly evicted: Tenant | null;
+  /** A slot that holds this very state for the conversation that this one was forked from. */
+  readonly twin: number | null;
+}
+
+/** What a conversation that was forked begins with. */
+export interface Origin {
+  readonly source: ConversationId;
+  readonly logHead: string;
 }
 
 export class Slots {
@@ -44,8 +52,12 @@ export class Slots {
     }));
   }
 
-  /** Takes a slot for a conversation. Never more callers than slots: the wake worker's concurrency. */
-  take(conversation: ConversationId): Room {
+  /**
+   * Takes a slot for a conversation. Never more callers than slots: the wake worker's concurrency.
+   * What the room says of other slots holds for this moment only.
+   */
+  take(conversation: ConversationId, origin: Origin | null = null): Room {
+    const twin = origin === null ? null : this.#holding(origin);
     const own = this.#slots.find((slot) => slot.tenant?.conversation === conversation);
     assert(own?.busy !== true, "one turn of a conversation at a time");
     const slot = own ?? this.#leastRecent();
@@ -54,8 +66,15 @@ export class Slots {
     slot.tenant = null;
     slot.usedAt = ++this.#time;
     return own === undefined
-      ? { slot: slot.index, holds: null, evicted: before }
-      : { slot: slot.index, holds: before, evicted: null };
+      ? { slot: slot.index, holds: null, evicted: before, twin }
+      : { slot: slot.index, holds: before, evicted: null, twin };
+  }
+
+  #holding({ logHead, source }: Origin): number | null {
+    const found = this.#slots.find(
+      ({ busy, tenant }) => !busy && tenant?.conversation === source && tenant.logHead === logHead,
+    );
+    return found?.index ?? null;
   }
 
   /** Leaves a slot; `tenant` is what it now holds, or null when its state is undefined. */

@@ -1,13 +1,13 @@
 /**
  * Brings a conversation's state into a slot, and keeps it in the snapshot store.
  *
- * Restore tries, in this order: what the slot already holds, the newest valid snapshot, the older
- * one, the empty state; then the tail of the token log is replayed on top. A candidate counts only
- * if its head lies on the log, so a state of a forgotten or foreign history is never used. A
- * snapshot that is refused is logged by the reason's name and passed over.
- *
- * Whichever of them it is, the state is the same to the bit: what a slot holds at the end of a block
- * was settled (`reply.ts`), as it would be after a snapshot.
+    };
+    const state = await this.#engine.readState(slot);
+    const packed = packSnapshot(state, header, { codec, headSize: config.headSize });
+ * Restore tries, in this order: what the slot already holds, what a fork's source holds, the newest
+ * valid snapshot, the older ones, the empty state; then the tail of the token log is replayed on top.
+ * A candidate counts only if its head lies on the log, so a state of a forgotten or foreign history
+ * is never used. A snapshot that is refused is logged by the reason's name and passed over.
  */
 import {
   formatLogHead,
@@ -16,13 +16,16 @@ import {
   parseLogHead,
 } from "#infra/ledger/tokenlog.ts";
 import type { Ledger } from "#infra/ledger/ledger.ts";
-import type { Claim } from "#infra/mailbox/mailbox.ts";
+import type { Claim, Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import type { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import type { Log } from "#infra/telemetry/log.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
+import type { CanonicalState } from "#kernels/backends/contract.ts";
 import { packSnapshot, unpackSnapshot } from "#kernels/state/snapshot.ts";
 import { stateLength } from "#kernels/model/config.ts";
 import type { Engine } from "../engine/engine.ts";
+import { holdLease } from "../lease/lease.ts";
+import { retain } from "./retention.ts";
 import type { Room, Tenant } from "./slots.ts";
 
 export interface Restored {
@@ -34,29 +37,54 @@ export interface Restored {
 export class States {
   readonly #engine: Engine;
   readonly #ledger: Ledger;
+  readonly #mailbox: Mailbox;
   readonly #snapshots: SnapshotStore;
   readonly #fingerprint: string;
   readonly #log: Log;
 
   constructor(
     engine: Engine,
-    stores: { readonly ledger: Ledger; readonly snapshots: SnapshotStore },
+    stores: {
+      readonly ledger: Ledger;
+      readonly mailbox: Mailbox;
+      readonly snapshots: SnapshotStore;
+    },
     options: { readonly fingerprint: string; readonly log: Log },
   ) {
     this.#engine = engine;
     this.#ledger = stores.ledger;
+    this.#mailbox = stores.mailbox;
     this.#snapshots = stores.snapshots;
     this.#fingerprint = options.fingerprint;
     this.#log = options.log;
   }
 
-  async restore(claim: Claim, room: Room): Promise<Restored> {
+  /** The state that a fork shares with its source, where a slot holds it. */
+  inherit({ twin }: Room): Promise<CanonicalState> | null {
+    if (twin === null) return null;
+    const state = this.#engine.readState(twin);
+    // Whoever waits for it is told; nobody may, if the turn ends before.
+    state.catch(() => undefined);
+    return state;
+  }
+
+  /** Null when the log has moved since the claim (undo, reset): claim again. */
+  async restore(
+    claim: Claim,
+    room: Room,
+    inherited: Promise<CanonicalState> | null,
+  ): Promise<Restored | null> {
     const head = parseLogHead(claim.logHead);
     if (room.holds?.logHead === claim.logHead) {
       return { replay: [], snapshotHead: room.holds.snapshotHead };
     }
+    if (inherited !== null) {
+      await this.#engine.writeState(room.slot, await inherited);
+      return { replay: [], snapshotHead: null };
+    }
     if (head.tokens === 0) return this.#fromEmpty(room.slot, []);
     const blocks = await this.#ledger.log(claim.conversation, head);
+    if (blocks === null) return null;
     const tails = tailsByHead(blocks, head);
     const held = room.holds === null ? undefined : tails.get(room.holds.logHead);
     if (held !== undefined) {
@@ -70,7 +98,7 @@ export class States {
       }
     }
     if (blocks[0]?.start.tokens !== 0) {
-      // Both kept snapshots are gone and the log no longer reaches back: what it has is the best
+      // All kept snapshots are gone and the log no longer reaches back: what it has is the best
       // that is left of the conversation.
       this.#log.error("state lost, replaying what the log keeps", {
         conversation: claim.conversation,
@@ -83,9 +111,9 @@ export class States {
     );
   }
 
-  /** Writes what a slot holds to the snapshot store; returns the tenant as it is then. */
-  async save(slot: number, tenant: Tenant): Promise<{ tenant: Tenant; kept: string[] }> {
-    if (tenant.snapshotHead === tenant.logHead) return { tenant, kept: [] };
+  /** Writes what a slot holds to the snapshot store, under a lease; returns the tenant as it is then. */
+  async save(slot: number, tenant: Tenant, hold: Hold): Promise<Tenant> {
+    if (tenant.snapshotHead === tenant.logHead) return tenant;
     const head = parseLogHead(tenant.logHead);
     const { numericClass, stateCodec: codec, config } = this.#engine.info;
     const header = {
@@ -96,25 +124,24 @@ export class States {
     };
     const state = await this.#engine.readState(slot);
     const packed = packSnapshot(state, header, { codec, headSize: config.headSize });
-    const kept = await this.#snapshots.write(tenant.conversation, tenant.logHead, packed);
-    return { tenant: { ...tenant, snapshotHead: tenant.logHead }, kept };
+    await this.#snapshots.write(tenant.conversation, tenant.logHead, packed);
+    const stores = { ledger: this.#ledger, snapshots: this.#snapshots };
+    const stays = await retain(stores, hold, head);
+    return stays ? { ...tenant, snapshotHead: tenant.logHead } : tenant;
   }
 
-  /** Saves an idle state without a lease, unless the conversation has gone on elsewhere. */
+  /** Saves an idle state, unless the conversation has gone on elsewhere or is about to. */
   async saveIdle(slot: number, tenant: Tenant): Promise<void> {
-    const head = await this.#ledger.logHead(tenant.conversation);
-    if (formatLogHead(head) === tenant.logHead) await this.save(slot, tenant);
-  }
-
-  /** After a save under a lease: drops the log blocks that all kept snapshots contain. */
-  async trim(claim: Claim, head: LogHead, kept: readonly string[]): Promise<void> {
-    const oldest = kept.at(-1);
-    if (oldest === undefined || kept.length < 2) return;
-    const blocks = await this.#ledger.log(claim.conversation, head);
-    const covered = blocks.findIndex((block) => formatLogHead(block.end) === oldest);
-    if (covered < 0) return;
-    const from = claim.logStart;
-    await this.#ledger.trim(claim, { from, to: parseLogHead(oldest) }, covered + 1);
+    if (tenant.snapshotHead === tenant.logHead) return;
+    const hold = await this.#mailbox.hold(tenant.conversation, tenant.logHead);
+    if (hold === null) return;
+    const held = holdLease(this.#mailbox, hold);
+    try {
+      await this.save(slot, tenant, hold);
+    } finally {
+      held.letGo();
+      await this.#mailbox.release(hold, { forgive: false });
+    }
   }
 
   async #fromEmpty(slot: number, replay: Restored["replay"]): Promise<Restored> {

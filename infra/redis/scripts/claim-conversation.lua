@@ -8,7 +8,8 @@
 -- ARGV[2] lease, ms   ARGV[3] worker id
 --
 -- Returns { -4, ms left } when somebody holds it, { -7 } when there is no mail, else
--- { fence, head entry, log head, log start, claims of this head, previous worker }.
+-- { fence, head entry, log head, log start, claims of this head, previous worker, the conversation
+-- that this one was forked from or '' }.
 -- Run twice by one worker: the second run is refused by the first one's lease.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return { -4, redis.call('PTTL', KEYS[1]) }
@@ -17,9 +18,17 @@ local head = redis.call('LINDEX', KEYS[3], 0)
 if not head then
   return { -7 }
 end
-local before = redis.call('HMGET', KEYS[2], 'logHead', 'logStart', 'worker')
+local before = redis.call('HMGET', KEYS[2], 'logHead', 'logStart', 'worker', 'source')
 local fence = redis.call('HINCRBY', KEYS[2], 'fence', 1)
 local claims = redis.call('HINCRBY', KEYS[2], 'headClaims', 1)
 redis.call('HSET', KEYS[2], 'worker', ARGV[3])
 redis.call('SET', KEYS[1], fence .. ':' .. ARGV[1], 'PX', ARGV[2])
-return { fence, head, before[1] or '0:0:0', before[2] or '0:0', claims, before[3] or '' }
+return {
+  fence,
+  head,
+  before[1] or '0:0:0',
+  before[2] or '0:0',
+  claims,
+  before[3] or '',
+  before[4] or '',
+}

@@ -8,9 +8,12 @@
 -- KEYS[5] reply     string: the reply record
 -- KEYS[6] outbox    zset of the bucket: "<conversation> <turn> <attempt>" -> commit time, ms
 -- KEYS[7] dirty     zset of the bucket
+-- KEYS[8] turns     list of the turns that can be taken back
+-- KEYS[9] last      string: "<1 if it has a block, else 0> <mailbox entry>" of the last turn
 -- ARGV[1] the lease I hold   ARGV[2] turn id   ARGV[3] attempt   ARGV[4] log head I started from
 -- ARGV[5] token block ('' for none)   ARGV[6] new log head   ARGV[7] reply record
 -- ARGV[8] conversation   ARGV[9] seconds to keep the record when nobody has to deliver it, or 0
+-- ARGV[10] entry for turns   ARGV[11] turns kept   ARGV[12] seconds to keep last
 --
 -- Returns the mailbox length left, or -1 lease lost, -2 already committed, -3 not the head,
 -- -6 the log is not the one I started from. Everything is checked before the first write: a script
@@ -29,9 +32,16 @@ end
 if (redis.call('HGET', KEYS[2], 'logHead') or '0:0:0') ~= ARGV[4] then
   return -6
 end
+local spoke = '0'
 if ARGV[5] ~= '' then
+  spoke = '1'
   redis.call('RPUSH', KEYS[4], ARGV[5])
+  redis.call('RPUSH', KEYS[8], ARGV[10])
+  redis.call('LTRIM', KEYS[8], -tonumber(ARGV[11]), -1)
 end
+-- A fork that goes its own way no longer names the conversation that it came from.
+redis.call('HDEL', KEYS[2], 'source')
+redis.call('SET', KEYS[9], spoke .. ' ' .. head, 'EX', ARGV[12])
 redis.call('HSET', KEYS[2], 'logHead', ARGV[6], 'committedSeq', seq, 'headClaims', 0)
 if ARGV[9] == '0' then
   local time = redis.call('TIME')

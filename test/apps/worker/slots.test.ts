@@ -16,6 +16,7 @@ test("a conversation finds its own state again", () => {
     slot: first.slot,
     holds: tenant("a"),
     evicted: null,
+    twin: null,
   });
 });
 
@@ -25,7 +26,7 @@ test("the least recently used idle state makes room, a busy one never", () => {
   const b = slots.take(aConversation("b"));
   slots.leave(b.slot, tenant("b"));
   const c = slots.take(aConversation("c"));
-  expect(c).toEqual({ slot: b.slot, holds: null, evicted: tenant("b") });
+  expect(c).toEqual({ slot: b.slot, holds: null, evicted: tenant("b"), twin: null });
   slots.leave(a.slot, tenant("a"));
   slots.leave(c.slot, tenant("c"));
   expect(slots.take(aConversation("d")).evicted).toEqual(tenant("a"));
@@ -36,11 +37,28 @@ test("a slot whose state is undefined is nobody's", () => {
   const room = slots.take(aConversation("a"));
   slots.leave(room.slot, null);
   expect(slots.idle()).toEqual([]);
-  expect(slots.take(aConversation("a"))).toEqual({ slot: 0, holds: null, evicted: null });
+  expect(slots.take(aConversation("a"))).toEqual({
+    slot: 0,
+    holds: null,
+    evicted: null,
+    twin: null,
+  });
 });
 
 test("more turns than slots is a programmer's mistake", () => {
   const slots = new Slots(1);
   slots.take(aConversation("a"));
   expect(() => slots.take(aConversation("b"))).toThrow("more turns than slots");
+});
+
+test("a fork finds the state of its source, while it is idle and stands where both begin", () => {
+  const slots = new Slots(3);
+  const [source, logHead] = [aConversation("a"), "0:1:2"];
+  const first = slots.take(source);
+  expect(slots.take(aConversation("early"), { source, logHead }).twin).toBeNull();
+  slots.leave(first.slot, tenant("a"));
+  expect(slots.take(aConversation("other"), { source, logHead: "0:9:9" }).twin).toBeNull();
+  const again = slots.take(aConversation("fork"), { source, logHead });
+  // No other slot is left: the state is where it is needed, and is saved for its source first.
+  expect(again).toEqual({ slot: first.slot, holds: null, evicted: tenant("a"), twin: first.slot });
 });

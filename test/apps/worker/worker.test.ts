@@ -111,7 +111,7 @@ describe("goes on where it was", () => {
   test("and from nothing after a reset", async () => {
     const fresh = await talk("fresh", 3, 4);
     await talk("reset", 0, 3);
-    expect(await platform.ledger.reset(aConversation("reset"))).toBeGreaterThan(0);
+    expect(await platform.conversations.reset(aConversation("reset"))).toBeGreaterThan(0);
     expect(await talk("reset", 3, 4)).toEqual(fresh);
   });
 

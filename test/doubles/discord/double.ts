@@ -33,6 +33,7 @@ import { routeName } from "./rest/request.ts";
 import type { Route } from "./rest/request.ts";
 import { createRestServer } from "./rest/server.ts";
 import { webhookRoutes } from "./rest/webhooks.ts";
+import { fileContent } from "./rules/messages.ts";
 import { waitUntil } from "./wait.ts";
 import { World } from "./world.ts";
 import type { Channel, Guild, User } from "./world.ts";
@@ -288,6 +289,14 @@ export class DiscordDouble {
     timeoutMs = waitMs,
   ): Promise<Message> {
     return this.waitFor(() => this.botMessages(channel).find(test), timeoutMs);
+  }
+
+  /** What was uploaded as a message's attachment, by its place. */
+  fileOf(message: Message, index = 0): Buffer {
+    const attachment: { [fileContent]?: Buffer } | undefined = message.wire.attachments[index];
+    const content = attachment?.[fileContent];
+    if (content === undefined) throw new Error(`message ${message.id} has no file ${index}`);
+    return content;
   }
 
   /** Each time a bot message reached somebody, on create and on every edit. */

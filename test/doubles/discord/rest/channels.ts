@@ -2,10 +2,10 @@
 import { ChannelType, PermissionFlagsBits as P } from "discord-api-types/v10";
 import { Form } from "../rules/form.ts";
 import { channelWire, guildSummaryWire, memberWire, userWire } from "../wire.ts";
-import { isThread } from "../places.ts";
+import { type Channel, isThread } from "../places.ts";
 import { channelOf, demand, guildOf, messageOf } from "./context.ts";
 import type { RestContext } from "./context.ts";
-import { threadExists, unknownChannel, unknownMember } from "./errors.ts";
+import { threadExists, unknownChannel, unknownMember, wrongChannelType } from "./errors.ts";
 import { bodyOf, noContent, ok, param } from "./request.ts";
 import type { Answer, Call, Route } from "./request.ts";
 
@@ -94,18 +94,26 @@ function startThread(context: RestContext, call: Call): Answer {
 
 function startThreadFrom(context: RestContext, call: Call): Answer {
   const parent = channelOf(context, call);
+  const type = threadTypeIn(parent);
   demand(context, parent, P.CreatePublicThreads);
   const { world, messages } = context;
   const message = messageOf(context, call);
   if (message.threadId !== null) throw threadExists();
   const thread = world.addThread(parent, {
     name: threadName(call),
-    type: ChannelType.PublicThread,
+    type,
     id: message.id,
     by: world.bot,
   });
   messages.setThread(message, thread.id);
   return { status: 201, body: channelWire(world, thread) };
+}
+
+/** Threads start from messages of text and announcement channels: 50024 in any other. */
+function threadTypeIn(parent: Channel): ChannelType {
+  if (parent.type === ChannelType.GuildText) return ChannelType.PublicThread;
+  if (parent.type === ChannelType.GuildAnnouncement) return ChannelType.AnnouncementThread;
+  throw wrongChannelType();
 }
 
 /** Only what a bot does to its own threads: archive and open again. */

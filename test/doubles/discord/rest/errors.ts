@@ -68,6 +68,11 @@ export const noHistory = said(
   Code.CannotReplyWithoutPermissionToReadMessageHistory,
   "Cannot reply without permission to read message history",
 );
+export const wrongChannelType = said(
+  400,
+  Code.CannotExecuteActionOnThisChannelType,
+  "Cannot execute action on this channel type",
+);
 export const threadExists = said(
   400,
   Code.ThreadAlreadyCreatedForMessage,

@@ -8,6 +8,7 @@ export interface UploadedFile {
   readonly name: string;
   readonly type: string;
   readonly bytes: number;
+  readonly content: Buffer;
 }
 
 export interface Call {
@@ -68,12 +69,13 @@ export async function readBody(
   return { body: parseJson(text), files: [] };
 }
 
-function readMultipart(form: FormData): { body: unknown; files: UploadedFile[] } {
+async function readMultipart(form: FormData): Promise<{ body: unknown; files: UploadedFile[] }> {
   const payload = form.get("payload_json");
   const files: UploadedFile[] = [];
   for (const [, value] of form) {
     if (value instanceof File) {
-      files.push({ name: value.name, type: value.type, bytes: value.size });
+      const content = Buffer.from(await value.arrayBuffer());
+      files.push({ name: value.name, type: value.type, bytes: value.size, content });
     }
   }
   const body = typeof payload === "string" ? parseJson(payload) : Object.fromEntries(form);

@@ -23,6 +23,9 @@ const pingIdsMax = 100;
 const settableFlags =
   MessageFlags.SuppressEmbeds | MessageFlags.SuppressNotifications | MessageFlags.IsComponentsV2;
 
+/** Where an attachment keeps what was uploaded: under a symbol, so it is not on the wire. */
+export const fileContent = Symbol("file content");
+
 export interface Upload {
   readonly files: readonly UploadedFile[];
   /** Names attachments; given by the server so ids stay snowflakes. */
@@ -141,6 +144,7 @@ function readAttachments(form: Form, value: unknown, upload: Upload): readonly o
     (entry) => isFields(entry) && /^\d{17,19}$/.test(String(entry["id"])),
   );
   const made = upload.files.map((file) => ({
+    [fileContent]: file.content,
     id: upload.nextId(),
     filename: file.name,
     size: file.bytes,

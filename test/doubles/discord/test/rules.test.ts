@@ -1,6 +1,8 @@
 /** What Discord refuses, one row for each documented limit; and who gets pinged. */
+import { ChannelType } from "discord-api-types/v10";
 import { describe, expect, test } from "vitest";
-import { call, scene } from "./support.ts";
+import type { Channel, DiscordDouble } from "../index.ts";
+import { type Answered, call, scene } from "./support.ts";
 
 /** Codes in an error tree, each with the path to it. */
 function codes(tree: unknown, path = ""): string[] {
@@ -327,4 +329,41 @@ test("the dashboard's OAuth: authorise, redeem once, list guilds", async () => {
   expect(guilds.body).toMatchObject([{ id: guild.id, owner: true }]);
   const asBot = await call(double, "GET /gateway/bot", undefined, { authorization });
   expect(asBot.status).toBe(401);
+});
+
+/** Starts a thread from a message that is said there. */
+async function startThread(
+  { double }: { readonly double: DiscordDouble },
+  place: Channel,
+): Promise<Answered> {
+  const message = double.userSays(place, double.addUser({ name: "Eve" }), "here");
+  const path = `/channels/${place.id}/messages/${message.id}/threads`;
+  return call(double, `POST ${path}`, { name: "aside" });
+}
+
+describe("threads from messages", () => {
+  test("start in text and announcement channels, each in its own kind", async () => {
+    const all = await scene();
+    const news = all.double.addChannel(all.guild, {
+      name: "news",
+      type: ChannelType.GuildAnnouncement,
+    });
+    expect((await startThread(all, all.channel)).body["type"]).toBe(ChannelType.PublicThread);
+    expect((await startThread(all, news)).body["type"]).toBe(ChannelType.AnnouncementThread);
+  });
+
+  test("start nowhere else, and once for each message", async () => {
+    const all = await scene();
+    const { double, channel, user } = all;
+    expect(await startThread(all, double.directChannel(user))).toMatchObject({
+      status: 400,
+      body: { code: 50024 },
+    });
+    const message = double.userSays(channel, user, "here");
+    const path = `POST /channels/${channel.id}/messages/${message.id}/threads`;
+    expect((await call(double, path, { name: "one" })).status).toBe(201);
+    expect((await call(double, path, { name: "two" })).body.code).toBe(160_004);
+    const thread = double.world.channel(message.id);
+    expect((await startThread(all, thread)).body.code).toBe(50_024);
+  });
 });

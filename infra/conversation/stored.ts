@@ -1,0 +1,101 @@
+/**
+ * Where everything of one conversation lies: the names that both Redis hold of it, found by looking,
+ * not by remembering, so that export and delete cannot overlook what a newer room began to store.
+ */
+import type { Redis } from "ioredis";
+import {
+  bucketOf,
+  bucketKeys,
+  conversationKeys,
+  conversationPattern,
+  forksPattern,
+  openRepliesPattern,
+  outboxMember,
+  snapshotIndexKey,
+  snapshotKey,
+} from "#infra/redis/keys.ts";
+import { type ConversationId, type TurnKey, turnId } from "#infra/turn/index.ts";
+
+export interface StoredInTruth {
+  /** Keys that belong to the conversation alone, sorted. */
+  readonly keys: readonly string[];
+  /** Its members of its bucket's outbox. */
+  readonly outbox: readonly string[];
+  /** It has mail, says its bucket. */
+  readonly dirty: boolean;
+  /** Unix ms of its last turn, says its bucket; null: the bucket does not know it. */
+  readonly activeAtMs: number | null;
+  /** What a gateway is doing with it: replies being shown, forks being made. */
+  readonly inProgress: readonly { readonly key: string; readonly field: string }[];
+}
+
+const pageSize = 1_000;
+
+export async function storedInTruth(
+  truth: Redis,
+  conversation: ConversationId,
+): Promise<StoredInTruth> {
+  const { active, dirty, outbox } = bucketKeys(bucketOf(conversation));
+  const members = `${conversation} *`;
+  const inProgress: { key: string; field: string }[] = [];
+  for (const key of await scanKeys(truth, openRepliesPattern)) {
+    const fields = truth.hscanStream(key, { match: members, count: pageSize });
+    for await (const page of fields) {
+      inProgress.push(...everySecond(page as string[]).map((field) => ({ key, field })));
+    }
+  }
+  for (const key of await scanKeys(truth, forksPattern)) {
+    for (const [field, record] of Object.entries(await truth.hgetall(key))) {
+      if (record.includes(`"source":"${conversation}"`)) inProgress.push({ key, field });
+    }
+  }
+  const found: string[] = [];
+  for await (const page of truth.zscanStream(outbox, { match: members, count: pageSize })) {
+    found.push(...everySecond(page as string[]));
+  }
+  const activeAt = await truth.zscore(active, conversation);
+  return {
+    keys: await scanKeys(truth, conversationPattern(conversation)),
+    outbox: [...new Set(found)].sort(),
+    dirty: (await truth.zscore(dirty, conversation)) !== null,
+    activeAtMs: activeAt === null ? null : Number(activeAt),
+    inProgress,
+  };
+}
+
+/** Keys on the state Redis, sorted: the index of snapshots and each of them. */
+export async function storedInState(state: Redis, conversation: ConversationId): Promise<string[]> {
+  const index = snapshotIndexKey(conversation);
+  const snapshots = await scanKeys(state, snapshotKey(conversation, "*"));
+  return (await state.exists(index)) === 1 ? [index, ...snapshots] : snapshots;
+}
+
+/** The attempts that the names speak of. */
+export function turnKeysOf(conversation: ConversationId, keys: readonly string[]): TurnKey[] {
+  const prefix = conversationKeys(conversation).meta.replace(/meta$/, "");
+  return keys.flatMap((key) => {
+    const match = /^(?:reply|delivery):(\d+):(\d+)$/.exec(key.slice(prefix.length));
+    return match === null ? [] : [{ turn: turnId(match[1] ?? ""), attempt: Number(match[2]) }];
+  });
+}
+
+/** Outbox members that a conversation has, or that its attempts would have. */
+export function outboxMembersOf(conversation: ConversationId, stored: StoredInTruth): string[] {
+  const attempts = turnKeysOf(conversation, stored.keys);
+  const members = attempts.map((key) => outboxMember(conversation, key));
+  return [...new Set([...stored.outbox, ...members])];
+}
+
+/** Every key that matches, once, sorted. SCAN never blocks the server for long. */
+async function scanKeys(redis: Redis, match: string): Promise<string[]> {
+  const keys = new Set<string>();
+  for await (const page of redis.scanStream({ match, count: pageSize })) {
+    for (const key of page as string[]) keys.add(key);
+  }
+  return [...keys].sort();
+}
+
+/** Members or fields without their scores or values. */
+function everySecond(page: readonly string[]): string[] {
+  return page.filter((_, index) => index % 2 === 0);
+}
