@@ -65,17 +65,17 @@ export class BenchChild<Q extends object, A> {
 }
 
 /** The other side: answers until whoever asks is gone. */
-export function answerQuestions<Q, A>(answer: (question: Q) => Promise<A> | A): void {
+export function answerQuestions<A>(answer: (question: never) => Promise<A> | A): void {
   const send = (reply: Reply<A>): void => {
     process.send?.(reply);
   };
   process.on("disconnect", () => process.exit());
   // Ctrl-C reaches this process too; the one that asks decides when it ends.
   process.on("SIGINT", () => {});
-  process.on("message", (question: Q) => {
-    void reply(question);
+  process.on("message", (question: unknown) => {
+    void reply(question as never);
   });
-  const reply = async (question: Q): Promise<void> => {
+  const reply = async (question: never): Promise<void> => {
     try {
       send({ answer: await answer(question) });
     } catch (error) {

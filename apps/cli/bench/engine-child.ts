@@ -12,7 +12,7 @@ let backend: Backend | undefined;
 /** So that no two steps feed the same tokens. */
 let fed = 0;
 
-answerQuestions<EngineQuestion, EngineAnswer>(async (question) => {
+answerQuestions<EngineAnswer>(async (question: EngineQuestion) => {
   switch (question.ask) {
     case "open": {
       const { name, directory, limits, quantise } = question;

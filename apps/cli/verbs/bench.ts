@@ -77,8 +77,10 @@ export async function engine(options: BenchEngineOptions): Promise<void> {
         process.stderr.write(`${line}\n`);
       },
       onProgress: (done, total) => {
-        const timeLeft = (time: string): string => text("pull.left", { time });
-        bar ??= new ProgressBar("bench", total, { timeLeft, amount: String });
+        bar ??= new ProgressBar("bench", total, {
+          timeLeft: (time) => text("pull.left", { time }),
+          amount: String,
+        });
         bar.update(done);
       },
     });
@@ -181,22 +183,20 @@ const colours: Readonly<Record<Quantise, string>> = {
   q4: "#16a34a",
 };
 
+function barOf(row: EngineRow, value: number, told: string): Bar {
+  return { name: nameOf(row), value, told, colour: colours[row.quantise] };
+}
+
 /** Decoding one stream against the memory's speed, then what company and prompts gain over it. */
 function drawing({ rows, machine, readBytesPerSecond }: Report): string {
   const alone = rows.filter(({ mode, batch }) => mode === "decode" && batch === 1);
-  const bar = (row: EngineRow, value: number, told: string): Bar => ({
-    name: nameOf(row),
-    value,
-    told,
-    colour: colours[row.quantise],
-  });
   const gains = rows.flatMap((row) => {
     const one = alone.find((other) => nameOf(other) === nameOf(row));
     if (one === undefined || one === row) return [];
     const gain = row.tokensPerSecond / one.tokensPerSecond;
     const what = row.mode === "prefill" ? `prompt of ${row.tokens}` : `${row.batch} streams`;
     return [
-      bar(row, gain, `${what}: ${gain.toFixed(1)} × (${figure(row.tokensPerSecond)} tokens/s)`),
+      barOf(row, gain, `${what}: ${gain.toFixed(1)} × (${figure(row.tokensPerSecond)} tokens/s)`),
     ];
   });
   return barsSvg({
@@ -206,7 +206,7 @@ function drawing({ rows, machine, readBytesPerSecond }: Report): string {
         title: `One stream: share of the ${figure(readBytesPerSecond / 1e9)} GB/s that memory gives`,
         limit: 1,
         bars: alone.map((row) =>
-          bar(
+          barOf(
             row,
             row.share,
             `${(100 * row.share).toFixed(0)} %, ${figure(row.tokensPerSecond)} tokens/s`,

@@ -92,9 +92,9 @@ describe("a model directory", () => {
     expect(none).toMatchObject({ quantise: "none", fileBytes: statSync(model.weightsPath).size });
     // 4, 1 + 4/32 and 1/2 + 4/32 bytes for a number of a matrix; the head has 8 bits in both.
     const matrices = layers * (6 * D * D + 2 * D * F);
-    const between = (a: number | undefined, b: number | undefined): number => (a ?? 0) - (b ?? 0);
-    expect(between(none?.memoryBytes, q8?.memoryBytes)).toBe((4 - 1.125) * (matrices + V * D));
-    expect(between(q8?.memoryBytes, q4?.memoryBytes)).toBe(0.5 * matrices);
+    const [plain, eight, four] = [none, q8, q4].map((one) => one?.memoryBytes ?? Number.NaN);
+    expect(plain! - eight!).toBe((4 - 1.125) * (matrices + V * D));
+    expect(eight! - four!).toBe(0.5 * matrices);
     expect(told.next).toBe(null);
   });
 
