@@ -16,11 +16,14 @@ import { commandsHashKey } from "#infra/redis/keys.ts";
 import { chat } from "./chat.ts";
 import type { Command } from "./command.ts";
 import { fork } from "./fork.ts";
+import { helpWith } from "./help.ts";
 import { privacy } from "./privacy.ts";
 import { reset } from "./reset.ts";
 import { undo } from "./undo.ts";
 
-export const commands: readonly Command[] = [chat, undo, fork, reset, privacy];
+const explained: readonly Command[] = [chat, undo, fork, reset, privacy];
+
+export const commands: readonly Command[] = [...explained, helpWith(explained)];
 
 export function commandPayload(translator: Translator): RESTPutAPIApplicationCommandsJSONBody {
   return commands.map((command) => ({
