@@ -201,6 +201,8 @@ async function openEngine(
   const directory = join(parent, `${spec.shape}-${variantName(variant)}`);
   await writeOnce(directory, config, variant);
   const child = new BenchChild<EngineQuestion, EngineAnswer>("apps/cli/bench/engine-child.ts");
+  // A step may take minutes: who asks to stop does not wait for it.
+  options.signal.addEventListener("abort", () => void child.end(), { once: true });
   const { backend: name, quantise } = spec;
   const limits = { slots, threads: options.threads };
   const peak = watchPeak(child.pid);

@@ -45,7 +45,8 @@ test("a 2,000-token message never keeps a stream from its token", async () => {
     const stream = reply(`User: stream ${slot}\n\nAssistant:`, 400);
     return { stream, row: batch.run(slot, stream, () => {}) };
   });
-  await expect.poll(() => streams.every(({ stream }) => stream.replyTokens > 2)).toBe(true);
+  const begun = (): boolean => streams.every(({ stream }) => stream.replyTokens > 2);
+  await expect.poll(begun, { timeout: 20_000 }).toBe(true);
   steps.length = 0;
   const long = reply(`User: ${"word ".repeat(3000)}\n\nAssistant:`, 2);
   const promptTokens = long.waiting;
