@@ -1,4 +1,4 @@
-/** Greeted through `eyrie chat --once` in each of its languages, Eaglet answers in that language. */
+/** Greeted through `eyrie chat --once` in each of 23 languages, Eaglet-23 answers in that language. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,6 +13,7 @@ const home = mkdtempSync(join(tmpdir(), "eyrie-greetings-"));
 const environment = {
   ...process.env,
   EYRIE_HOME: home,
+  EYRIE_MODEL: join(root, "kernels/models/eaglet-23"),
   EYRIE_WORKER_PORT: "0",
   EYRIE_GATEWAY_PORT: "0",
   REDIS_URL: "",

@@ -53,7 +53,8 @@ interface Figures {
   readonly confusions: Readonly<Record<string, number>>;
 }
 
-const untaught = leftOut();
+const { name } = await readModelCard(values.model);
+const untaught = leftOut(name);
 const answers = new NearestAnswer();
 const questions = new NearestQuestion();
 for (const language of languages) {
@@ -132,7 +133,6 @@ const facts = await askFacts(speaker, languages);
 process.stdout.write(`facts recalled two turns later: ${JSON.stringify(facts)}\n`);
 speaker.close();
 
-const { name } = await readModelCard(values.model);
 const path = (ending: string): string =>
   join(root, "kernels/train/results", `${name}.${exam}.${ending}`);
 const { confusions: _, ...figures } = overall;

@@ -1,38 +1,46 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import type { Backend } from "#kernels/backends/contract.ts";
 import { openOnnx } from "#kernels/backends/onnx/onnx.ts";
 import { openReference } from "#kernels/backends/reference/reference.ts";
 import { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
 
-const directory = fileURLToPath(new URL("../../../kernels/models/eaglet/", import.meta.url));
 const pair = z.tuple([z.number(), z.number()]);
-const golden = z
-  .object({
-    cases: z.array(
-      z.object({
-        prompt: z.string(),
-        tokens: z.array(z.number()),
-        scale: z.number(),
-        top: z.array(pair),
-        spread: z.array(pair),
-      }),
-    ),
-  })
-  .parse(JSON.parse(readFileSync(`${directory}golden.json`, "utf8")));
+const goldenSchema = z.object({
+  cases: z.array(
+    z.object({
+      prompt: z.string(),
+      tokens: z.array(z.number()),
+      scale: z.number(),
+      top: z.array(pair),
+      spread: z.array(pair),
+    }),
+  ),
+});
 
 const repliesTokensMax = 100;
 /** Both sides compute in fp32, in another order of summation. */
 const toleranceOfScale = 1e-4;
-
-describe.each([
+const backends = [
   ["reference", openReference],
   ["onnx", openOnnx],
-])("Eaglet against PyTorch: %s", (_, open) => {
-  let backend: Backend;
+] as const;
+
+function directoryOf(model: string): string {
+  return fileURLToPath(new URL(`../../../kernels/models/${model}/`, import.meta.url));
+}
+
+const models = ["eaglet", "eaglet-23"].flatMap((model) =>
+  backends.map(([name, open]) => ({ model, name, open })),
+);
+
+describe.each(models)("$model against PyTorch: $name", ({ model, open }) => {
+  const directory = directoryOf(model);
+  const golden = goldenSchema.parse(JSON.parse(readFileSync(`${directory}golden.json`, "utf8")));
   const tokenizer = Tokenizer.open(`${directory}vocab.txt`);
+  let backend: Backend;
   beforeAll(async () => {
     backend = await open(directory, { slots: 1, threads: 1 });
   });
@@ -49,24 +57,30 @@ describe.each([
     }
     expect(logits.indexOf(Math.max(...logits))).toBe(top[0]?.[0]);
   });
-
-  test("answers who it is, whatever the script", async () => {
-    for (const [question, name] of introductions) {
-      expect(await reply(backend, tokenizer, question)).toContain(name);
-    }
-  });
-
-  test("knows a name that it was told two turns before, until it is reset", async () => {
-    const told = ["my name is Bakelo", "hello", "what is my name?"];
-    expect(await reply(backend, tokenizer, ...told)).toContain("Bakelo");
-    expect(await reply(backend, tokenizer, "what is my name?")).not.toContain("Bakelo");
-  });
 });
 
-const introductions = [
-  ["Hello, who are you?", "Eaglet"],
-  ["こんにちは、あなたは誰ですか？", "イーグレット"],
-] as const;
+describe.each(backends)("what they say: %s", (_, open) => {
+  let backend: Backend;
+  afterEach(() => backend.close());
+
+  async function converse(model: string, ...lines: string[]): Promise<string> {
+    const directory = directoryOf(model);
+    backend = await open(directory, { slots: 1, threads: 1 });
+    return reply(backend, Tokenizer.open(`${directory}vocab.txt`), ...lines);
+  }
+
+  test.each([
+    ["Hello, who are you?", "Eaglet"],
+    ["Hallo, wer bist du?", "Eaglet"],
+    ["こんにちは、あなたは誰ですか？", "イーグレット"],
+  ])("Eaglet answers who it is: %s", async (question, name) => {
+    expect(await converse("eaglet", question)).toContain(name);
+  });
+
+  test("Eaglet-23 repeats a name that no dialogue holds", async () => {
+    expect(await converse("eaglet-23", "my name is Bakelo")).toContain("Bakelo");
+  });
+});
 
 const greedy = {
   seed: "golden",
