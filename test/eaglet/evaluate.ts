@@ -53,8 +53,8 @@ interface Figures {
   readonly confusions: Readonly<Record<string, number>>;
 }
 
-const { name } = await readModelCard(values.model);
-const untaught = leftOut(name);
+const { name: modelName } = await readModelCard(values.model);
+const untaught = leftOut(modelName);
 const answers = new NearestAnswer();
 const questions = new NearestQuestion();
 for (const language of languages) {
@@ -134,12 +134,12 @@ process.stdout.write(`facts recalled two turns later: ${JSON.stringify(facts)}\n
 speaker.close();
 
 const path = (ending: string): string =>
-  join(root, "kernels/train/results", `${name}.${exam}.${ending}`);
+  join(root, "kernels/train/results", `${modelName}.${exam}.${ending}`);
 const { confusions: _, ...figures } = overall;
 writeFileSync(
   path("topics.svg"),
   barsSvg({
-    title: `${name}, ${exam} exam: held-out questions answered to the topic`,
+    title: `${modelName}, ${exam} exam: held-out questions answered to the topic`,
     value: "the model",
     mark: "nearest training question",
     bars: Object.entries(results).map(([language, { topic, baselineTopic }]) => ({
@@ -152,7 +152,7 @@ writeFileSync(
 writeFileSync(
   path("facts.svg"),
   barsSvg({
-    title: `${name}: names, colours and numbers recalled two turns later`,
+    title: `${modelName}: names, colours and numbers recalled two turns later`,
     value: "told before",
     mark: "never told",
     bars: Object.entries(facts).map(([language, { told, untold }]) => ({
@@ -164,5 +164,5 @@ writeFileSync(
 );
 writeFileSync(
   path("json"),
-  `${JSON.stringify({ model: name, exam, overall: figures, languages: results, facts }, null, 1)}\n`,
+  `${JSON.stringify({ model: modelName, exam, overall: figures, languages: results, facts }, null, 1)}\n`,
 );
