@@ -5,14 +5,20 @@ import { aTurn } from "../infra/turns.ts";
 import type { TestPlatform } from "./platform.ts";
 
 /** Sampled on purpose: equal seeds must say equal words. */
-const sampling = {
+export const sampling = {
   temperature: 1,
   topP: 0.9,
   presencePenalty: 0.2,
   frequencyPenalty: 0.2,
   penaltyDecay: 0.996,
 };
-const questions = ["Hello!", "Who are you?", "What can you do?", "How do I reset you?", "Danke!"];
+export const questions = [
+  "Hello!",
+  "Who are you?",
+  "What can you do?",
+  "How do I reset you?",
+  "Danke!",
+];
 
 /** Turn `id`: the same in every conversation, whatever was said before. */
 export function ask(conversation: ConversationId, id: number, padding = ""): Turn {

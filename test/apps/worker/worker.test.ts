@@ -6,18 +6,9 @@ import { duplicateRedis } from "#infra/redis/client.ts";
 import { snapshotIndexKey } from "#infra/redis/keys.ts";
 import type { LiveFrame, Turn } from "#infra/turn/index.ts";
 import { liveWorkers } from "#infra/wake/workers.ts";
+import { questions, sampling } from "#test/platform/dialogue.ts";
 import { TestPlatform, type Process } from "#test/platform/platform.ts";
 import { aConversation, aTurn } from "../../infra/turns.ts";
-
-/** Sampled on purpose: equal seeds must say equal words. */
-const sampling = {
-  temperature: 1,
-  topP: 0.9,
-  presencePenalty: 0.2,
-  frequencyPenalty: 0.2,
-  penaltyDecay: 0.996,
-};
-const questions = ["Hello!", "Who are you?", "What can you do?", "How do I reset you?", "Danke!"];
 
 let platform: TestPlatform;
 let worker: Process;
