@@ -32,11 +32,11 @@ RECALL = 0.8
 ASK_UNTOLD = 0.15
 KINDS = ["name", "number", "colour"]
 ASKED_LATER = {f"{kind}.{form}" for kind in KINDS for form in ("recall", "unknown")}
-# At the start of a run every second row is a drill, over the first tenth ever fewer.
+# At the start of a run without a base every second row is a drill, over the first tenth ever fewer.
 DRILLS_AT_FIRST = 0.5
 DRILLS_FALL = 0.1
 DRILL_TOKENS = (3, 40)
-# Answers are cut, once they are known by heart, after a few tokens: the choice among them is left.
+# Answers are cut, once they are known by heart (a base knows them), after a few tokens: the choice among them is left.
 CUTS_BEGIN = 0.15
 CUT_TOKENS = (3, 6)
 TOKEN_DROPOUT = [0.0, 0.0, 0.15, 0.3]
@@ -49,6 +49,8 @@ class Conversations:
         self.languages = languages
         self.tokenizer = tokenizer
         self.seed, self.drills, self.cuts = (recipe[k] for k in ("seed", "drills", "cutAnswers"))
+        self.begun = recipe["base"] is not None
+        self.shares = [recipe["shares"].get(language.code, 1.0) for language in languages]
         self.drawable = {}
         for language in languages:
             names = [n for n in language.intents if n not in ASKED_LATER] or [*language.intents]
@@ -61,7 +63,8 @@ class Conversations:
         if self.drills and rng.random() < self.drill_share(progress):
             parts = self.drill(rng)
         else:
-            parts = Conversation(self, rng).parts(self.cuts if progress >= CUTS_BEGIN else 0.0)
+            cut = self.begun or progress >= CUTS_BEGIN
+            parts = Conversation(self, rng).parts(self.cuts if cut else 0.0)
         ids, weights = [], []
         while len(ids) <= length:
             part, weight = next(parts)
@@ -69,8 +72,11 @@ class Conversations:
             weights += [weight] * len(part)
         return ids[: length + 1], weights[: length + 1]
 
+    def language(self, rng):
+        return rng.choices(self.languages, self.shares)[0]
+
     def drill_share(self, progress):
-        fall = min(1.0, progress / DRILLS_FALL)
+        fall = 1.0 if self.begun else min(1.0, progress / DRILLS_FALL)
         return DRILLS_AT_FIRST + (self.drills - DRILLS_AT_FIRST) * fall
 
     def drill(self, rng):
@@ -87,7 +93,7 @@ class Conversation:
 
     def __init__(self, supply, rng):
         self.supply, self.rng = supply, rng
-        self.language = rng.choice(supply.languages)
+        self.language = supply.language(rng)
         self.memory = {}
 
     def parts(self, cuts):
@@ -109,7 +115,7 @@ class Conversation:
         """Token ids of a question in its frame and of the answer; is something copied in it?"""
         rng, tokenizer = self.rng, self.supply.tokenizer
         if rng.random() < LANGUAGE_SWITCH:
-            self.language = rng.choice(self.supply.languages)
+            self.language = self.supply.language(rng)
         name = self.intent_name()
         question, answer = self.lines(self.language.intents[name])
         # a value that is to be copied exactly is not spelt in fragments

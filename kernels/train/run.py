@@ -40,7 +40,7 @@ class Run:
         place = device.name
         self.trained = {n: w.to(place).requires_grad_() for n, w in trained.items()}
         self.frozen = {n: for_products(n, w, device.dtype).to(place) for n, w in frozen.items()}
-        self.optimiser = self.make_optimiser()
+        self.optimisers = self.make_optimisers()
         self.step, self.seconds, self.tokens, self.curve, self.smooth = 0, 0.0, 0, [], None
         self.rows = Conversations(subject.languages, subject.tokenizer, recipe)
         self.model = Rwkv5(
@@ -52,14 +52,24 @@ class Run:
         self.pool = ThreadPoolExecutor(device.shards)
         self.interrupted = False
 
-    def make_optimiser(self):
-        matrices = [w for n, w in self.trained.items() if is_matrix(n, w)]
-        others = [w for n, w in self.trained.items() if not is_matrix(n, w)]
-        decays = ((matrices, self.recipe["weightDecay"]), (others, 0.0))
-        groups = [{"params": ws, "weight_decay": decay} for ws, decay in decays if ws]
-        return torch.optim.AdamW(
-            groups, lr=self.recipe["learningRate"], betas=(0.9, 0.99), foreach=True
-        )
+    def make_optimisers(self):
+        """One for each shard's thread, of every so manieth tensor. On a CPU tensor after tensor:
+        most fit a core's cache, where `foreach` would fetch all from memory at each operation."""
+        optimisers, count = [], self.device.shards
+        for named in ([*self.trained.items()][first::count] for first in range(count)):
+            matrices = [w for n, w in named if is_matrix(n, w)]
+            others = [w for n, w in named if not is_matrix(n, w)]
+            decays = ((matrices, self.recipe["weightDecay"]), (others, 0.0))
+            groups = [{"params": ws, "weight_decay": decay} for ws, decay in decays if ws]
+            if groups:
+                foreach = self.device.name == "cuda"
+                rate = self.recipe["learningRate"]
+                optimiser = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), foreach=foreach)
+                optimisers.append(optimiser)
+        return optimisers
+
+    def optimiser_of(self, name):
+        return self.optimisers[[*self.trained].index(name) % len(self.optimisers)]
 
     def progress(self):
         if "steps" in self.end:
@@ -110,11 +120,15 @@ class Run:
         shards = [rows[i :: self.device.shards] for i in range(self.device.shards)]
         done = list(self.pool.map(lambda shard: self.gradients(shard, weight_sum), shards))
         for weight, *parts in zip(self.trained.values(), *(gradients for gradients, _, _ in done)):
-            weight.grad = sum(parts[1:], parts[0])
+            weight.grad = parts[0]
+            for part in parts[1:]:
+                weight.grad += part
         torch.nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimiser.step()
+        rate = self.learning_rate()
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        list(self.pool.map(lambda optimiser: optimiser.step(), self.optimisers))
         with torch.no_grad():
             for name, weight in self.trained.items():
                 if name.endswith("time_decay"):
@@ -141,7 +155,7 @@ class Run:
         for name, weight in self.trained.items():
             tensors[name] = weight.detach().cpu()
             for moment in MOMENTS if self.step else ():
-                tensors[f"{name}#{moment}"] = self.optimiser.state[weight][moment].cpu()
+                tensors[f"{name}#{moment}"] = self.optimiser_of(name).state[weight][moment].cpu()
         facts = {key: getattr(self, key) for key in ("identity", *RESUMED)}
         checkpoint.save(self.path, tensors, facts)
 
@@ -155,7 +169,7 @@ class Run:
             if self.step == 0:
                 continue
             state = {moment: tensors[f"{name}#{moment}"].to(weight.device) for moment in MOMENTS}
-            self.optimiser.state[weight] = {"step": torch.tensor(float(self.step)), **state}
+            self.optimiser_of(name).state[weight] = {"step": torch.tensor(float(self.step)), **state}
 
 
 class Interruptible:

@@ -150,6 +150,9 @@ describe.skipIf(!hasTorch)("the trainer", () => {
       .replace("Good day to you", "Ahoy, sailor")
       .replace("I like {word}", "Arr, {word}");
     writeFileSync(join(folder, "dialogues/xc.txt"), own);
+    const harbour =
+      "\n[harbour]\n> The harbour bell.\nharbour bells\nthe harbour bell\na harbour bell\n";
+    writeFileSync(join(folder, "dialogues/xd.txt"), dialogues + harbour);
     writeFileSync(join(folder, "dialogues/broken.txt"), "[greeting]\n> Hello.\nhello (there\n");
     writeRecipe("recipe", {});
     trained("--recipe", "recipe.json", "--steps", "20", "--out", "model", "--work", "whole");
@@ -225,6 +228,36 @@ describe.skipIf(!hasTorch)("the trainer", () => {
     expect(printed).toMatch(/go on with: python3 .*--resume/);
     expect(status).toBe(130);
     expect(existsSync(join(folder, "long/checkpoint.safetensors"))).toBe(true);
+  });
+
+  test("a base goes on with a larger vocabulary: old rows kept, new ones made of their pieces", () => {
+    writeRecipe("larger", {
+      languages: ["xa", "xb", "xd"],
+      vocabularySize: 704,
+      learningRate: 1e-9,
+      weightDecay: 0,
+    });
+    const run = ["--recipe", "larger.json", "--base", "model", "--steps", "1", "--out", "larger"];
+    trained(...run, "--work", "larger-work");
+    const compare = `
+import base, vocabulary
+small, large = base.open_base("${folder}/model"), base.open_base("${folder}/larger")
+tokenizer = vocabulary.Tokenizer(vocabulary.read(small.vocabulary))
+kept = made = 0
+for identifier, entry in enumerate(vocabulary.read(large.vocabulary), 1):
+    pieces = tokenizer.encode_bytes(entry)
+    for name, row in (("emb", small.weights["emb.weight"][pieces].mean(0)),
+                      ("head", small.weights["head.weight"][pieces[0]])):
+        difference = (large.weights[f"{name}.weight"][identifier] - row).abs().max().item()
+        assert difference < 1e-3, (entry, name, difference)
+    kept += len(pieces) == 1
+    made += len(pieces) > 1
+assert kept == len(tokenizer.entries) and made > 0, (kept, made)
+`;
+    expect(spawnSync(python, ["-c", compare], { cwd: room, encoding: "utf8" })).toMatchObject({
+      status: 0,
+      stderr: "",
+    });
   });
 
   test("ten steps of LoRA lower the loss and write the pairs and whole parts", () => {
@@ -325,11 +358,13 @@ describe.skipIf(!hasTorch)("the trainer", () => {
     expectRefusal(train(...run, "--base", "nowhere"), 2, /no model in nowhere/);
     writeRecipe("typo", { learnigRate: 1 });
     expectRefusal(train("--recipe", "typo.json"), 2, /unknown setting learnigRate/);
+    writeRecipe("shares", { shares: { xa: -1 } });
+    expectRefusal(train("--recipe", "shares.json"), 2, /shares must be how often each language/);
     writeRecipe("klingon", { languages: ["xa", "tlh"] });
     expectRefusal(
       train("--recipe", "klingon.json"),
       2,
-      /no dialogues for language tlh.*xa, xb, xc/,
+      /no dialogues for language tlh.*xa, xb, xc, xd/,
     );
   });
 
@@ -365,6 +400,25 @@ describe.skipIf(!hasTorch)("the trainer", () => {
     expectRefusal(full, 1, /cannot write whole\/checkpoint\.safetensors: No space left/);
     expect(sha256("whole/checkpoint.safetensors")).toBe(before);
   });
+});
+
+test.skipIf(!hasTorch)("a language is drawn as often as its share says", () => {
+  const home = mkdtempSync(join(tmpdir(), "eyrie-shares-"));
+  for (const code of ["xa", "xb", "xc"]) writeFileSync(join(home, `${code}.txt`), dialogues);
+  const script = `
+import random, corpus, data
+recipe = {"seed": 1, "drills": 0, "cutAnswers": 0, "base": None, "shares": {"xa": 4, "xb": 0.5}}
+rows = data.Conversations(corpus.read_languages("${home}", ["xa", "xb", "xc"]), None, recipe)
+rng = random.Random(1)
+drawn = [rows.language(rng).code for _ in range(5500)]
+print([round(drawn.count(code) / 100) for code in ("xa", "xb", "xc")])
+`;
+  const run = spawnSync(python, ["-c", script], { cwd: room, encoding: "utf8" });
+  rmSync(home, { recursive: true });
+  const [often = 0, seldom = 0, once = 0] = z.array(z.number()).parse(JSON.parse(run.stdout));
+  expect(Math.abs(often - 40)).toBeLessThan(3);
+  expect(Math.abs(seldom - 5)).toBeLessThan(2);
+  expect(Math.abs(once - 10)).toBeLessThan(2);
 });
 
 test.skipIf(!existsSync(python))(
