@@ -84,6 +84,7 @@ SETTINGS = {
     "weightDecay": ("a number", number, 0.0),
     "recallLayers": ("a list of layers' places", places, []),
     "drills": ("a share below 1", share, 0.0),
+    "focusFloor": ("a share up to 1", lambda value: number(value) and 0 < value <= 1, 1.0),
     "cutAnswers": ("a share below 1", share, 0.0),
     "minutes": ("a number", number, None),
     "tokens": ("a whole number", whole, None),

@@ -116,10 +116,10 @@ class Run:
         length, batch = self.recipe["rowTokens"], self.device.rows
         first, progress = self.step * batch, self.progress()
         rows = [self.rows.row(first + place, length, progress) for place in range(batch)]
-        weight_sum = sum(weight for _, weights in rows for weight in weights[1:])
+        weight_sum = sum(weight for _, weights, _ in rows for weight in weights[1:])
         shards = [rows[i :: self.device.shards] for i in range(self.device.shards)]
         done = list(self.pool.map(lambda shard: self.gradients(shard, weight_sum), shards))
-        for weight, *parts in zip(self.trained.values(), *(gradients for gradients, _, _ in done)):
+        for weight, *parts in zip(self.trained.values(), *(gradients for gradients, *_ in done)):
             weight.grad = parts[0]
             for part in parts[1:]:
                 weight.grad += part
@@ -134,13 +134,19 @@ class Run:
                 if name.endswith("time_decay"):
                     weight.clamp_(max=TIME_DECAY_MAX)
         self.tokens += batch * length
-        return sum(loss.item() for _, loss, _ in done) / max(1, sum(count for _, _, count in done))
+        patterns = torch.cat([patterns for _, patterns, _ in done])
+        losses = torch.cat([losses for *_, losses in done])
+        self.rows.focus.learn(patterns, losses)
+        return losses.sum().item() / max(1, len(losses))
 
     def gradients(self, rows, weight_sum):
-        """A shard's gradients, and the summed loss and number of its answers' tokens."""
-        tokens = torch.tensor([ids for ids, _ in rows]).to(self.device.name)
-        weights = torch.tensor([w for _, w in rows])[:, 1:].reshape(-1)
+        """A shard's gradients, and of its answers' tokens the patterns and the losses."""
+        tokens = torch.tensor([ids for ids, *_ in rows]).to(self.device.name)
+        weights, patterns = (
+            torch.tensor([row[part] for row in rows])[:, 1:].reshape(-1) for part in (1, 2)
+        )
         scored = weights > 0
+        patterns = patterns[scored]
         weights, scored = weights[scored].to(self.device.name), scored.to(self.device.name)
         logits = self.model.forward(tokens[:, :-1], scored=scored)
         targets = tokens[:, 1:].reshape(-1)[scored]
@@ -148,7 +154,7 @@ class Run:
         gradients = torch.autograd.grad(
             (losses * weights).sum() / weight_sum, list(self.trained.values())
         )
-        return gradients, losses.detach().sum(), len(targets)
+        return gradients, patterns, losses.detach().cpu()
 
     def save(self):
         tensors = {}
@@ -156,6 +162,7 @@ class Run:
             tensors[name] = weight.detach().cpu()
             for moment in MOMENTS if self.step else ():
                 tensors[f"{name}#{moment}"] = self.optimiser_of(name).state[weight][moment].cpu()
+        tensors["focus#loss"] = self.rows.focus.loss
         facts = {key: getattr(self, key) for key in ("identity", *RESUMED)}
         checkpoint.save(self.path, tensors, facts)
 
@@ -163,6 +170,7 @@ class Run:
         tensors, facts = checkpoint.load(self.path, self.identity)
         for key in RESUMED:
             setattr(self, key, facts[key])
+        self.rows.focus.loss.copy_(tensors["focus#loss"])
         for name, weight in self.trained.items():
             with torch.no_grad():
                 weight.copy_(tensors[name])

@@ -173,6 +173,15 @@ class Tokenizer:
             position += length
         return ids
 
+    def count(self, ids, size):
+        """How many of the ids hold the first `size` bytes."""
+        held = 0
+        for place, identifier in enumerate(ids):
+            if held >= size:
+                return place
+            held += len(self.entries[identifier - 1])
+        return len(ids)
+
     def decode(self, ids):
         data = b"".join(self.entries[identifier - 1] for identifier in ids if identifier > 0)
         return data.decode("utf-8", errors="replace")
