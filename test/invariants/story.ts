@@ -98,7 +98,7 @@ function tell(
     blocks.push(encodeBlock(head, [id, id + 1]));
     past.push(encodePastTurn({ ...record, author: userId("7"), from: head }));
     head = advance(head, [id, id + 1]);
-    story.truth.set(keys.reply(record), text(encodeRecord(record)));
+    story.truth.set(keys.reply(record), aText(encodeRecord(record)));
     if (plot.shown) show(story, record);
     else story.truth.set(keys.outbox, scores(outboxMember(conversation, record)));
   }
@@ -127,7 +127,7 @@ function show(story: Story, record: ReplyRecord): void {
   story.truth.set(keys.delivery(record), hash({ 0: id }));
 }
 
-export function text(value: string): StoredValue {
+export function aText(value: string): StoredValue {
   return { kind: "string", value: Buffer.from(value) };
 }
 
