@@ -10,8 +10,8 @@ export interface SaidTurn {
   readonly turn: TurnId;
   /** False when the outcome of the append is not known: the turn may be there or not. */
   readonly acknowledged: boolean;
-  /** Grows with the order in which a conversation's turns were said; equal where that is open. */
-  readonly order: number;
+  /** Grows with the order in which a conversation's turns were said; null where nothing says it. */
+  readonly order: number | null;
 }
 
 interface Place {
@@ -59,20 +59,21 @@ export function nobodyElses(picture: Picture, said: readonly SaidTurn[]): Violat
 /** What was said later has the larger number. */
 export function inOrder(picture: Picture, said: readonly SaidTurn[]): Violation[] {
   const violations: Violation[] = [];
-  const latest = new Map<ConversationId, { order: number; seq: number; turn: TurnId }>();
-  for (const one of said.toSorted((a, b) => a.order - b.order)) {
+  const latest = new Map<ConversationId, { seq: number; turn: TurnId }>();
+  const ordered = said.filter(({ order }) => order !== null);
+  for (const one of ordered.toSorted((a, b) => (a.order ?? 0) - (b.order ?? 0))) {
     const [place] = placesOf(picture.conversations.get(one.conversation), one.turn);
     // A turn that is asked again has a new, larger number, rightly.
     if (place === undefined || place.attempt > 0) continue;
     const before = latest.get(one.conversation);
-    if (before !== undefined && before.order < one.order && before.seq > place.seq) {
+    if (before !== undefined && before.seq > place.seq) {
       const what =
         `in ${one.conversation} turn ${one.turn} is number ${place.seq}, ` +
         `turn ${before.turn}, said before, number ${before.seq}`;
       violations.push({ kind: "reordered", what });
     }
     if (before === undefined || before.seq < place.seq) {
-      latest.set(one.conversation, { order: one.order, seq: place.seq, turn: one.turn });
+      latest.set(one.conversation, { seq: place.seq, turn: one.turn });
     }
   }
   return violations;
