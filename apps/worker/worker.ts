@@ -8,6 +8,7 @@
 import { randomBytes } from "node:crypto";
 import { physicalCores } from "#infra/process/cores.ts";
 import { type Config, type RedisUrls, wantedVariant } from "#infra/config/config.ts";
+import { systemClock } from "#infra/clock/clock.ts";
 import { StopListener } from "#infra/control/control.ts";
 import { Conversations } from "#infra/conversation/conversations.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
@@ -70,7 +71,7 @@ export async function startWorker(
   const states = new States(
     engine,
     { ledger, mailbox, snapshots: new SnapshotStore(state) },
-    { fingerprint: model.fingerprint, log },
+    { fingerprint: model.fingerprint, log, clock: systemClock },
   );
   const answerer = new Answerer({
     worker: id,
@@ -86,6 +87,7 @@ export async function startWorker(
     batch,
     slots,
     states,
+    clock: systemClock,
     metrics,
     log,
   });

@@ -23,3 +23,16 @@ export const systemClock: Clock = {
       }
     }),
 };
+
+/** Does `work` every `ms` until told to end; the first time after `ms`. */
+export async function every(
+  clock: Clock,
+  { ms, until }: { readonly ms: number; readonly until: AbortSignal },
+  work: () => void,
+): Promise<void> {
+  for (;;) {
+    await clock.sleep(ms, until);
+    if (until.aborted) return;
+    work();
+  }
+}

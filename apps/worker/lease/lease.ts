@@ -5,6 +5,7 @@
  * two thirds of its life: past that another worker may hold it, so nothing may be shown or committed
  * (the commit's own check is what makes it safe; this makes it quick).
  */
+import { type Clock, every } from "#infra/clock/clock.ts";
 import type { Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
 
@@ -18,12 +19,13 @@ export interface HeldLease<H extends Hold = Hold> {
   letGo(): void;
 }
 
-export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H): HeldLease<H> {
+export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H, clock: Clock): HeldLease<H> {
   const lost = new AbortController();
-  let renewedMs = performance.now();
-  const timer = setInterval(() => {
-    if (performance.now() - renewedMs > silenceMsMax) return giveUp();
-    const askedMs = performance.now();
+  const ended = new AbortController();
+  let renewedMs = clock.monotonicMs();
+  function renew(): void {
+    if (clock.monotonicMs() - renewedMs > silenceMsMax) return giveUp();
+    const askedMs = clock.monotonicMs();
     mailbox.renew(claim).then(
       (mine) => {
         if (mine) renewedMs = Math.max(renewedMs, askedMs);
@@ -33,10 +35,11 @@ export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H): HeldLease
         // Redis did not answer: the next tick decides by the time of silence.
       },
     );
-  }, renewMs);
+  }
   function giveUp(): void {
-    clearInterval(timer);
+    ended.abort();
     lost.abort();
   }
-  return { claim, lost: lost.signal, letGo: () => clearInterval(timer) };
+  void every(clock, { ms: renewMs, until: ended.signal }, renew);
+  return { claim, lost: lost.signal, letGo: () => ended.abort() };
 }

@@ -6,6 +6,7 @@
  * Every exit leaves the turn either committed (perhaps as failed, by a code) or in its mailbox for
  * the next claim. Killed anywhere: the lease runs out, and the next claim starts from the ledger.
  */
+import type { Clock } from "#infra/clock/clock.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import { isStopRequested, type StopListener } from "#infra/control/control.ts";
@@ -49,11 +50,12 @@ export interface AnswerParts {
   readonly ledger: Ledger;
   readonly live: LivePublisher;
   readonly stops: StopListener;
-  readonly bell: WakeBell;
+  readonly bell: Pick<WakeBell, "ring">;
   readonly tokenizer: Tokenizer;
   readonly batch: Batch;
   readonly slots: Slots;
   readonly states: States;
+  readonly clock: Clock;
   readonly metrics: WorkerMetrics;
   readonly log: Log;
 }
@@ -87,7 +89,7 @@ export class Answerer {
   async answer(wake: Wake): Promise<void> {
     const claim = await this.#claim(wake.conversation);
     if (claim === null) return;
-    const held = holdLease(this.#parts.mailbox, claim);
+    const held = holdLease(this.#parts.mailbox, claim, this.#parts.clock);
     const give = { back: false, forgive: false };
     try {
       const verdict = await this.#turn(held);
@@ -100,15 +102,15 @@ export class Answerer {
   }
 
   async #claim(conversation: ConversationId): Promise<Claim | null> {
-    const { mailbox, worker } = this.#parts;
-    const startedMs = performance.now();
+    const { clock, mailbox, worker } = this.#parts;
+    const startedMs = clock.monotonicMs();
     for (;;) {
       const outcome = await mailbox.claim(conversation, worker);
       if (outcome.kind === "claimed") return outcome.claim;
       if (outcome.kind === "empty") return null;
       // Renewed by somebody alive: that worker rings again if mail is left when it is done.
-      if (performance.now() - startedMs > leasedWaitMsMax) return null;
-      await new Promise((done) => setTimeout(done, Math.min(outcome.msLeft + 5, 250)));
+      if (clock.monotonicMs() - startedMs > leasedWaitMsMax) return null;
+      await clock.sleep(Math.min(outcome.msLeft + 5, 250));
     }
   }
 
@@ -183,8 +185,8 @@ export class Answerer {
     },
   ): Promise<{ outcome: Outcome | null; writer: LiveWriter }> {
     const { head, conversation, fence } = held.claim;
-    const { batch, stops, truth, live, metrics } = this.#parts;
-    const startedMs = performance.now();
+    const { batch, clock, stops, truth, live, metrics } = this.#parts;
+    const startedMs = clock.monotonicMs();
     const key = { turn: head.id, attempt: head.attempt };
     const reply = new Reply({
       tokenizer: this.#parts.tokenizer,
@@ -194,13 +196,16 @@ export class Answerer {
       sampling: head.sampling,
       maxTokens: head.maxTokens,
     });
-    const writer = new LiveWriter(live, conversation, { key, fence, reply });
+    const writer = new LiveWriter(live, conversation, { key, fence, reply, clock });
     const unlisten = await stops.listen(conversation, head.id, () => reply.stop("stopped"));
     if (await isStopRequested(truth, conversation, head.id)) reply.stop("stopped");
-    const deadline = setTimeout(() => reply.stop("deadline"), deadlineMs);
+    const ended = new AbortController();
+    void clock.sleep(deadlineMs, ended.signal).then(() => {
+      if (!ended.signal.aborted) reply.stop("deadline");
+    });
     const running = batch.run(work.slot, reply, () => {
       if (reply.replyTokens === 1) {
-        metrics.timeToFirstToken.observe((performance.now() - startedMs) / 1000);
+        metrics.timeToFirstToken.observe((clock.monotonicMs() - startedMs) / 1000);
       }
       writer.progress();
     });
@@ -225,7 +230,7 @@ export class Answerer {
         writer,
       };
     } finally {
-      clearTimeout(deadline);
+      ended.abort();
       leave.removeEventListener("abort", running.cancel);
       writer.close({ done: false });
       await unlisten();
@@ -233,7 +238,7 @@ export class Answerer {
   }
 
   async #commit(claim: Claim, outcome: Outcome): Promise<CommitOutcome> {
-    const { ledger, metrics, log, numericClass } = this.#parts;
+    const { clock, ledger, metrics, log, numericClass } = this.#parts;
     const { head } = claim;
     const { logTokens, ...said } = outcome;
     const record: ReplyRecord = {
@@ -249,14 +254,14 @@ export class Answerer {
       numericClass,
       locale: head.locale,
       origin: head.origin,
-      committedAtMs: Date.now(),
+      committedAtMs: clock.nowMs(),
     };
-    const startedMs = performance.now();
+    const startedMs = clock.monotonicMs();
     const committed = await ledger.commit(claim, record, {
       startedFrom: parseLogHead(claim.logHead),
       tokens: logTokens,
     });
-    metrics.commitSeconds.observe((performance.now() - startedMs) / 1000);
+    metrics.commitSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
     if (committed.kind === "committed") {
       metrics.turns.inc({ end: outcome.end });
       log.debug("turn committed", {

@@ -1,14 +1,12 @@
 /**
  * Brings a conversation's state into a slot, and keeps it in the snapshot store.
  *
-    };
-    const state = await this.#engine.readState(slot);
-    const packed = packSnapshot(state, header, { codec, headSize: config.headSize });
  * Restore tries, in this order: what the slot already holds, what a fork's source holds, the newest
  * valid snapshot, the older ones, the empty state; then the tail of the token log is replayed on top.
  * A candidate counts only if its head lies on the log, so a state of a forgotten or foreign history
  * is never used. A snapshot that is refused is logged by the reason's name and passed over.
  */
+import type { Clock } from "#infra/clock/clock.ts";
 import {
   formatLogHead,
   type LogBlock,
@@ -34,22 +32,26 @@ export interface Restored {
   readonly snapshotHead: string | null;
 }
 
+/** Where states lie while they are worked on. */
+export type StateEngine = Pick<Engine, "info" | "readState" | "writeState">;
+
 export class States {
-  readonly #engine: Engine;
+  readonly #engine: StateEngine;
   readonly #ledger: Ledger;
   readonly #mailbox: Mailbox;
   readonly #snapshots: SnapshotStore;
   readonly #fingerprint: string;
   readonly #log: Log;
+  readonly #clock: Clock;
 
   constructor(
-    engine: Engine,
+    engine: StateEngine,
     stores: {
       readonly ledger: Ledger;
       readonly mailbox: Mailbox;
       readonly snapshots: SnapshotStore;
     },
-    options: { readonly fingerprint: string; readonly log: Log },
+    options: { readonly fingerprint: string; readonly log: Log; readonly clock: Clock },
   ) {
     this.#engine = engine;
     this.#ledger = stores.ledger;
@@ -57,6 +59,7 @@ export class States {
     this.#snapshots = stores.snapshots;
     this.#fingerprint = options.fingerprint;
     this.#log = options.log;
+    this.#clock = options.clock;
   }
 
   /** The state that a fork shares with its source, where a slot holds it. */
@@ -135,7 +138,7 @@ export class States {
     if (tenant.snapshotHead === tenant.logHead) return;
     const hold = await this.#mailbox.hold(tenant.conversation, tenant.logHead);
     if (hold === null) return;
-    const held = holdLease(this.#mailbox, hold);
+    const held = holdLease(this.#mailbox, hold, this.#clock);
     try {
       await this.save(slot, tenant, hold);
     } finally {
