@@ -1,0 +1,76 @@
+/**
+ * What must hold when everything has come to rest, whatever happened before.
+ *
+ * For each channel: one record for each message, numbered without gap or repeat; a log that is one
+ * chain; one answer in Discord for each message, and its text is the record's; and that text is what
+ * the oracle foretold from this channel's messages alone, so that no state was lost, used twice or
+ * mixed up. Nothing is left waiting and nobody was mentioned.
+ */
+import { expect } from "vitest";
+import { conversationKeys } from "#infra/redis/keys.ts";
+import type { ReplyRecord } from "#infra/turn/index.ts";
+import { Oracle } from "#test/doubles/backend/script.ts";
+import type { Channel } from "#test/doubles/discord/index.ts";
+import type { Said, Scene } from "./scene.ts";
+
+export interface Expected {
+  /** Messages that must end as failed, with this code; all others are answered. */
+  readonly failed?: ReadonlyMap<Said, string>;
+}
+
+/** Waits for rest, then checks. */
+export async function check(scene: Scene, expected: Expected = {}): Promise<void> {
+  await scene.settled();
+  for (const channel of scene.channels) {
+    const said = scene.said.filter((one) => one.channel === channel);
+    await checkChannel(scene, { channel, said, ...expected });
+  }
+  expect(scene.double.counters().mentionsDelivered).toBe(0);
+}
+
+async function checkChannel(
+  scene: Scene,
+  { channel, said, failed }: Expected & { readonly channel: Channel; readonly said: readonly Said[] },
+): Promise<void> {
+  const conversation = scene.conversation(channel);
+  const { ledger, truth } = scene.platform;
+  const records = await Promise.all(said.map(async (one) => scene.record(one)));
+  expect(records.map((record) => record?.seq)).toEqual(said.map((_, index) => index + 1));
+  const oracle = new Oracle(scene.tokenizer);
+  for (const [index, one] of said.entries()) {
+    const record = records[index];
+    if (record === null || record === undefined) throw new Error(`no record of ${one.text}`);
+    checkReply(scene, { said: one, record, code: failed?.get(one) ?? null, oracle });
+  }
+  const head = await ledger.logHead(conversation);
+  expect(head.tokens).toBe(oracle.tokens);
+  // Throws unless the log is one chain of blocks, each with its checksum.
+  expect(await ledger.log(conversation, head)).not.toBeNull();
+  const answers = scene.double.botMessages(channel).filter(({ replyTo }) => replyTo !== null);
+  const triggers = new Set(said.map(({ trigger }) => trigger.id));
+  expect(answers.every(({ replyTo }) => triggers.has(replyTo?.id ?? ""))).toBe(true);
+  expect(await truth.llen(conversationKeys(conversation).mailbox)).toBe(0);
+}
+
+function checkReply(
+  scene: Scene,
+  reply: {
+    readonly said: Said;
+    readonly record: ReplyRecord;
+    readonly code: string | null;
+    readonly oracle: Oracle;
+  },
+): void {
+  const { said, record, code, oracle } = reply;
+  scene.platform.mustNotBeLogged(record.text);
+  const answers = scene.replies(said);
+  expect(answers, `answers to ${said.text}`).toHaveLength(1);
+  if (code !== null) {
+    expect(record).toMatchObject({ status: "failed", code, text: "" });
+    expect(answers[0]?.wire.content).toContain(code);
+    return;
+  }
+  const foretold = oracle.reply(said.text);
+  expect(record).toMatchObject({ status: "committed", code: null, text: foretold });
+  expect(answers[0]?.wire.content).toBe(foretold);
+}
