@@ -14,6 +14,8 @@ import type { Channel } from "#test/doubles/discord/index.ts";
 import type { Said, Scene } from "./scene.ts";
 
 export interface Expected {
+  /** Events were reordered on their way: each channel's turns count in the order they got in. */
+  readonly reordered?: boolean;
   /** Messages that must end as failed, with this code; all others are answered. */
   readonly failed?: ReadonlyMap<Said, string>;
 }
@@ -23,9 +25,16 @@ export async function check(scene: Scene, expected: Expected = {}): Promise<void
   await scene.settled();
   for (const channel of scene.channels) {
     const said = scene.said.filter((one) => one.channel === channel);
+    if (expected.reordered === true) await sortBySeq(scene, said);
     await checkChannel(scene, { channel, said, ...expected });
   }
   expect(scene.double.counters().mentionsDelivered).toBe(0);
+}
+
+async function sortBySeq(scene: Scene, said: Said[]): Promise<void> {
+  const seqs = new Map<Said, number>();
+  for (const one of said) seqs.set(one, (await scene.record(one))?.seq ?? 0);
+  said.sort((a, b) => (seqs.get(a) ?? 0) - (seqs.get(b) ?? 0));
 }
 
 async function checkChannel(
@@ -47,7 +56,7 @@ async function checkChannel(
   // Throws unless the log is one chain of blocks, each with its checksum.
   expect(await ledger.log(conversation, head)).not.toBeNull();
   const answers = scene.double.botMessages(channel).filter(({ replyTo }) => replyTo !== null);
-  const triggers = new Set(said.map(({ trigger }) => trigger.id));
+  const triggers = new Set([...said, ...scene.refused].map(({ trigger }) => trigger.id));
   expect(answers.every(({ replyTo }) => triggers.has(replyTo?.id ?? ""))).toBe(true);
   expect(await truth.llen(conversationKeys(conversation).mailbox)).toBe(0);
 }

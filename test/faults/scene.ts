@@ -20,7 +20,7 @@ import {
   type User,
 } from "#test/doubles/discord/index.ts";
 import { type Process, TestPlatform } from "#test/platform/platform.ts";
-import type { RedisOptions } from "#test/redis/server.ts";
+import type { RedisSettings } from "#test/redis/server.ts";
 import type { Deed, LabelName, Order } from "./labels.ts";
 
 const preload = "test/faults/preload.ts";
@@ -43,8 +43,8 @@ export interface SceneOptions {
   readonly channels?: number;
   readonly gateway?: boolean;
   readonly double?: Partial<DoubleOptions>;
-  readonly truth?: RedisOptions;
-  readonly state?: RedisOptions;
+  readonly truth?: RedisSettings;
+  readonly state?: RedisSettings;
   /** For every process. */
   readonly environment?: NodeJS.ProcessEnv;
 }
@@ -61,8 +61,10 @@ export class Scene {
   readonly channels: readonly Channel[];
   readonly ada: User;
   readonly workers: Process[] = [];
-  /** Everything said to the bot, in order. */
+  /** Everything said to the bot that must get an answer, in order. */
   readonly said: Said[] = [];
+  /** What was refused at the door: a notice, and no turn. */
+  readonly refused: Said[] = [];
   readonly tokenizer = scriptedTokenizer();
   gateway: Process | null = null;
   readonly #model: string;
@@ -172,6 +174,37 @@ export class Scene {
     return { death };
   }
 
+  /** The gateway dies at the label; resolves when it has happened. */
+  async armGateway(label: LabelName, passing = 1): Promise<{ readonly death: Promise<void> }> {
+    const { gateway } = this;
+    if (gateway === null) throw new Error("no gateway");
+    await this.arm(gateway, label, { kind: "kill" }, passing);
+    return { death: gateway.ended.then(() => undefined) };
+  }
+
+  /** As a supervisor: a worker that dies is started again, until the returned function is called. */
+  supervise(): () => Promise<number> {
+    let ending = false;
+    let deaths = 0;
+    const starting = new Set<Promise<unknown>>();
+    const watch = (worker: Process): void => {
+      void worker.ended.then(() => {
+        if (ending) return;
+        deaths++;
+        this.workers.splice(this.workers.indexOf(worker), 1);
+        const start = this.startWorker().then(watch);
+        starting.add(start);
+        void start.finally(() => starting.delete(start));
+      });
+    };
+    for (const worker of this.workers) watch(worker);
+    return async () => {
+      ending = true;
+      await Promise.all(starting);
+      return deaths;
+    };
+  }
+
   /** Kills, and forgets a worker. */
   async kill(process: Process): Promise<void> {
     await process.end("SIGKILL");
@@ -185,6 +218,15 @@ export class Scene {
     this.platform.mustNotBeLogged(text);
     this.said.push(said);
     return said;
+  }
+
+  /** Says what must be refused with a notice that tells why. */
+  async sayInVain(text: string, channel: Channel = this.channel): Promise<string> {
+    const said = this.say(text, channel);
+    this.said.splice(this.said.indexOf(said), 1);
+    this.refused.push(said);
+    await this.until(() => this.replies(said).length > 0, `a notice for ${text}`);
+    return this.shown(said);
   }
 
   conversation(channel: Channel = this.channel): ConversationId {

@@ -14,7 +14,7 @@ import type { ReadyMessage } from "#infra/process/process.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { ReplyRecord, Turn } from "#infra/turn/index.ts";
 import { WakeBell } from "#infra/wake/wake.ts";
-import { type RedisOptions, RedisServer } from "#test/redis/server.ts";
+import { type RedisSettings, RedisServer } from "#test/redis/server.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 
@@ -30,7 +30,13 @@ export class Process {
   constructor(script: string, environment: NodeJS.ProcessEnv, preload?: string) {
     this.#child = fork(join(root, script), {
       cwd: root,
-      env: { ...process.env, EYRIE_LOG_LEVEL: "debug", ...environment },
+      // Compiled code is kept between tests: a process starts in half the time.
+      env: {
+        ...process.env,
+        EYRIE_LOG_LEVEL: "debug",
+        NODE_COMPILE_CACHE: join(tmpdir(), "eyrie-compile-cache"),
+        ...environment,
+      },
       execArgv: preload === undefined ? [] : ["--import", pathToFileURL(join(root, preload)).href],
       silent: true,
     });
@@ -108,7 +114,7 @@ export class TestPlatform {
   }
 
   static async start(
-    options: { readonly truth?: RedisOptions; readonly state?: RedisOptions } = {},
+    options: { readonly truth?: RedisSettings; readonly state?: RedisSettings } = {},
   ): Promise<TestPlatform> {
     const [truth, state] = await Promise.all([
       RedisServer.start(options.truth),

@@ -1,44 +1,49 @@
-/** A real redis-server for a test: its own folder, a Unix socket, gone when the test ends. */
+/**
+ * A real redis-server for a test: its own folder and configuration file, a Unix socket, gone when the
+ * test ends. Safe unless the test asks for something else.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectRedis } from "#infra/redis/client.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 
-export interface RedisOptions {
-  /** Where it keeps its files; otherwise a folder of its own, which goes with it. */
-  readonly directory?: string;
-  /** Lines of its configuration, after ours. */
-  readonly settings?: Readonly<Record<string, string>>;
-  /** What starts it: a program and its first arguments, before `redis-server`. */
-  readonly launcher?: readonly string[];
-}
+/** Lines of redis.conf by directive. */
+export type RedisSettings = Readonly<Record<string, string>>;
+
+const safe: RedisSettings = {
+  port: "0",
+  appendonly: "yes",
+  appendfsync: "always",
+  maxmemory: "1gb",
+  "maxmemory-policy": "noeviction",
+  save: '""',
+};
 
 export class RedisServer {
   readonly url: string;
-  /** Of its files. */
+  readonly file: string;
+  /** Of its data. */
   readonly directory: string;
   readonly #home: string;
-  readonly #options: RedisOptions;
   #process: ChildProcess;
 
-  private constructor(home: string, options: RedisOptions) {
+  private constructor(home: string, settings: RedisSettings) {
     this.#home = home;
-    this.#options = options;
-    this.directory = options.directory ?? home;
     this.url = join(home, "redis.sock");
+    this.file = join(home, "redis.conf");
+    const all = { unixsocket: this.url, dir: home, ...safe, ...settings };
+    this.directory = all.dir;
+    const lines = Object.entries(all);
+    writeFileSync(this.file, lines.map((line) => `${line.join(" ")}\n`).join(""));
     this.#process = this.#spawn();
   }
 
-  static async start(options: RedisOptions = {}): Promise<RedisServer> {
-    const server = new RedisServer(mkdtempSync(join(tmpdir(), "eyrie-redis-")), options);
+  static async start(settings: RedisSettings = {}): Promise<RedisServer> {
+    const server = new RedisServer(mkdtempSync(join(tmpdir(), "eyrie-redis-")), settings);
     await server.ready();
     return server;
-  }
-
-  get pid(): number {
-    return this.#process.pid ?? 0;
   }
 
   get running(): boolean {
@@ -57,7 +62,12 @@ export class RedisServer {
 
   /** As a power cut would: no chance to write anything more. */
   async kill(): Promise<void> {
-    await this.#end("SIGKILL");
+    await this.end("SIGKILL");
+  }
+
+  /** Deletes its files, as a lost disk would; it must not be running. */
+  forget(): void {
+    rmSync(join(this.directory, "appendonlydir"), { recursive: true, force: true });
   }
 
   async restart(): Promise<void> {
@@ -66,11 +76,11 @@ export class RedisServer {
   }
 
   async stop(): Promise<void> {
-    await this.#end("SIGTERM");
+    await this.end("SIGTERM");
     rmSync(this.#home, { recursive: true, force: true });
   }
 
-  async #end(signal: NodeJS.Signals): Promise<void> {
+  async end(signal: NodeJS.Signals): Promise<void> {
     if (!this.running) return;
     const gone = new Promise((done) => this.#process.once("exit", done));
     this.#process.kill(signal);
@@ -78,18 +88,7 @@ export class RedisServer {
   }
 
   #spawn(): ChildProcess {
-    const settings = [
-      ["--port", "0"],
-      ["--unixsocket", this.url],
-      ["--dir", this.directory],
-      ["--appendonly", "yes"],
-      ["--appendfsync", "always"],
-      ["--maxmemory-policy", "noeviction"],
-      ["--save", ""],
-      ...Object.entries(this.#options.settings ?? {}).map(([name, value]) => [`--${name}`, value]),
-    ].flat();
-    const [program = "", ...args] = [...(this.#options.launcher ?? []), "redis-server"];
-    const child = spawn(program, [...args, ...settings], { stdio: "ignore" });
+    const child = spawn("redis-server", [this.file], { stdio: "ignore" });
     // A test that is cut off leaves nothing running either.
     const kill = (): boolean => child.kill("SIGKILL");
     process.once("exit", kill);
