@@ -75,16 +75,22 @@ export type Deed =
   /** Frozen, as by SIGSTOP, until somebody sends SIGCONT. */
   | { readonly kind: "stop" }
   /** The event loop stands still, as in a native call that does not return. */
-  | { readonly kind: "block"; readonly ms: number };
+  | { readonly kind: "block"; readonly ms: number }
+  /** Memory is taken until there is none. */
+  | { readonly kind: "hog" };
 
-/** Test → process, over IPC; the process answers with {@link Armed}. */
-export interface Order {
-  readonly arm: LabelName;
-  readonly deed: Deed;
-  /** At which passing of the label, 1 for the next. */
-  readonly passing: number;
-}
+/** Test → process, over IPC; the process answers with {@link Done}. */
+export type Order =
+  | {
+      readonly kind: "arm";
+      readonly label: LabelName;
+      readonly deed: Deed;
+      /** At which passing of the label, 1 for the next. */
+      readonly passing: number;
+    }
+  /** The wall clock of its main thread goes wrong by this; clocks that only run on do not. */
+  | { readonly kind: "skew"; readonly ms: number };
 
-export interface Armed {
-  readonly armed: LabelName;
+export interface Done {
+  readonly done: Order["kind"];
 }

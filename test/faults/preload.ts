@@ -1,16 +1,22 @@
 /**
- * Loaded with `--import` before one of our processes: the scripted backend in its engine thread, and
- * labels (labels.ts) in its main thread. Nothing of ours refers to this file but tests.
+ * Loaded with `--import` before one of our processes: the scripted backend in its engine thread,
+ * labels (labels.ts) and a clock that can go wrong in its main thread. Nothing of ours refers to this file but tests.
  */
 import { registerHooks } from "node:module";
 import { isMainThread } from "node:worker_threads";
-import type { Armed, Deed, Label, LabelName, Order } from "./labels.ts";
+import type { Deed, Done, Label, LabelName, Order } from "./labels.ts";
 
 const backends = "/apps/worker/engine/backends.ts";
 const scriptedBackends = new URL("../doubles/backend/backends.ts", import.meta.url).href;
 
-if (isMainThread) await listenForOrders();
-else if (process.env["EYRIE_TEST_BACKEND"] === "scripted") replaceBackends();
+let skewMs = 0;
+
+if (isMainThread) {
+  replaceClock();
+  await listenForOrders();
+} else if (process.env["EYRIE_TEST_BACKEND"] === "scripted") {
+  replaceBackends();
+}
 
 function replaceBackends(): void {
   registerHooks({
@@ -33,9 +39,20 @@ async function listenForOrders(): Promise<void> {
       perform(order.deed);
     });
   }
-  process.on("message", ({ arm, deed, passing }: Order) => {
-    armed.set(arm, { deed, left: passing });
-    process.send?.({ armed: arm } satisfies Armed);
+  process.on("message", (order: Order) => {
+    if (order.kind === "skew") skewMs = order.ms;
+    else armed.set(order.label, { deed: order.deed, left: order.passing });
+    process.send?.({ done: order.kind } satisfies Done);
+  });
+}
+
+function replaceClock(): void {
+  const RealDate = Date;
+  globalThis.Date = new Proxy(RealDate, {
+    construct: (target, args) =>
+      Reflect.construct(target, args.length === 0 ? [RealDate.now() + skewMs] : args) as Date,
+    get: (target, name) =>
+      name === "now" ? () => RealDate.now() + skewMs : (Reflect.get(target, name) as unknown),
   });
 }
 
@@ -64,5 +81,8 @@ function perform(deed: Deed): void {
       return;
     case "block":
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, deed.ms);
+      return;
+    case "hog":
+      for (const hoard: number[][] = []; ;) hoard.push(Array.from({ length: 1 << 16 }, Math.random));
   }
 }

@@ -152,7 +152,12 @@ export class Scene {
 
   /** The deed is done when `process` passes the label for the `passing`th time from now. */
   async arm(process: Process, label: LabelName, deed: Deed, passing = 1): Promise<void> {
-    await process.ask({ arm: label, deed, passing } satisfies Order);
+    await process.ask({ kind: "arm", label, deed, passing } satisfies Order);
+  }
+
+  /** Sets the wall clock of a process wrong. */
+  async skew(process: Process, ms: number): Promise<void> {
+    await process.ask({ kind: "skew", ms } satisfies Order);
   }
 
   async disarm(process: Process, label: LabelName): Promise<void> {

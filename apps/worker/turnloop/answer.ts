@@ -30,12 +30,15 @@ import { type HeldLease, holdLease } from "../lease/lease.ts";
 import type { WorkerMetrics } from "../metrics.ts";
 import type { Batch } from "./batch.ts";
 import { LiveWriter } from "./live-writer.ts";
+import { Quarantine } from "./quarantine.ts";
 import { Reply } from "./reply.ts";
 import type { Slots, Tenant } from "./slots.ts";
 import type { Restored, States } from "./states.ts";
 
-/** A head claimed more often without a commit has killed its workers: it ends as failed. */
+/** A head claimed more often without a commit has killed its workers, in the end alone: it failed. */
 const claimsMax = 3;
+/** One claimed so often runs alone, as its mates of the last time do: see quarantine.ts. */
+const claimsOfSuspect = claimsMax - 1;
 /** A reply still running after this ends with what it has. */
 const deadlineMs = 5 * 60_000;
 /** How long to wait for the lease of a worker that may be dead. */
@@ -76,6 +79,7 @@ export class Answerer {
   readonly #parts: AnswerParts;
   /** Aborted when the process must leave: turns not finished go back to their mailboxes. */
   readonly #leaving = new AbortController();
+  readonly #quarantine = new Quarantine();
 
   constructor(parts: AnswerParts) {
     this.#parts = parts;
@@ -87,8 +91,9 @@ export class Answerer {
   }
 
   async answer(wake: Wake): Promise<void> {
-    const claim = await this.#claim(wake.conversation);
-    if (claim === null) return;
+    const claimed = await this.#claim(wake.conversation);
+    if (claimed === null) return;
+    const { claim, leave } = claimed;
     const held = holdLease(this.#parts.mailbox, claim, this.#parts.clock);
     const give = { back: false, forgive: false };
     try {
@@ -97,16 +102,26 @@ export class Answerer {
       give.forgive = verdict === "handed-back" || verdict === "log-moved";
     } finally {
       held.letGo();
+      leave();
       if (give.back) await this.#release(claim, give.forgive);
     }
   }
 
-  async #claim(conversation: ConversationId): Promise<Claim | null> {
+  /** `leave` is to be called when the turn no longer runs. */
+  async #claim(
+    conversation: ConversationId,
+  ): Promise<{ readonly claim: Claim; readonly leave: () => void } | null> {
     const { clock, mailbox, worker } = this.#parts;
     const startedMs = clock.monotonicMs();
     for (;;) {
-      const outcome = await mailbox.claim(conversation, worker);
-      if (outcome.kind === "claimed") return outcome.claim;
+      const alone = (await mailbox.claimsOfHead(conversation)) >= claimsOfSuspect;
+      const leave = await this.#quarantine.enter({ alone });
+      const outcome = await mailbox.claim(conversation, worker).catch((error: unknown) => {
+        leave();
+        throw error;
+      });
+      if (outcome.kind === "claimed") return { claim: outcome.claim, leave };
+      leave();
       if (outcome.kind === "empty") return null;
       // Renewed by somebody alive: that worker rings again if mail is left when it is done.
       if (clock.monotonicMs() - startedMs > leasedWaitMsMax) return null;
