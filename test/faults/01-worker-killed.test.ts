@@ -7,7 +7,7 @@
  */
 import { expect, test } from "vitest";
 import { check } from "./check.ts";
-import { Recorder, rounds } from "./figures.ts";
+import { patience, Recorder, rounds } from "./figures.ts";
 import type { LabelName } from "./labels.ts";
 import { Scene } from "./scene.ts";
 
@@ -19,21 +19,23 @@ const points: readonly LabelName[] = [
   "not-released",
 ];
 
-test(`a worker killed at ${points.join(", ")}: each turn once`, { timeout: 1_200_000 }, async ({
-  task,
-}) => {
-  const scene = await Scene.open({ workers: 2, channels: points.length });
-  const recorder = new Recorder();
-  try {
-    for (let round = 0; round < rounds(points.length); round++) {
-      await killOnce(scene, points[round % points.length] ?? "in-reply", { round, recorder });
+test(
+  `a worker killed at ${points.join(", ")}: each turn once`,
+  patience(points.length),
+  async ({ task }) => {
+    const scene = await Scene.open({ workers: 2, channels: points.length });
+    const recorder = new Recorder();
+    try {
+      for (let round = 0; round < rounds(points.length); round++) {
+        await killOnce(scene, points[round % points.length] ?? "in-reply", { round, recorder });
+      }
+      await check(scene);
+    } finally {
+      await scene.close();
     }
-    await check(scene);
-  } finally {
-    await scene.close();
-  }
-  recorder.save(task);
-});
+    recorder.save(task);
+  },
+);
 
 async function killOnce(
   scene: Scene,

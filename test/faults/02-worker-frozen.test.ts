@@ -10,7 +10,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import type { Process } from "#test/platform/platform.ts";
 import { check } from "./check.ts";
-import { Recorder, rounds } from "./figures.ts";
+import { patience, Recorder, rounds } from "./figures.ts";
 import type { LabelName } from "./labels.ts";
 import { Scene } from "./scene.ts";
 
@@ -28,22 +28,24 @@ const cases: readonly Case[] = [
   { label: "in-reply", thaw: "after", refusal: null },
 ];
 
-test("a worker that sleeps past its lease changes nothing", { timeout: 600_000 }, async ({
-  task,
-}) => {
-  const scene = await Scene.open({ workers: 2 });
-  const recorder = new Recorder();
-  try {
-    for (let round = 0; round < rounds(cases.length); round++) {
-      await freezeOnce(scene, cases[round % cases.length]!, recorder);
+test(
+  "a worker that sleeps past its lease changes nothing",
+  patience(cases.length),
+  async ({ task }) => {
+    const scene = await Scene.open({ workers: 2 });
+    const recorder = new Recorder();
+    try {
+      for (let round = 0; round < rounds(cases.length); round++) {
+        await freezeOnce(scene, cases[round % cases.length]!, recorder);
+      }
+      await check(scene);
+    } finally {
+      for (const worker of scene.workers) worker.signal("SIGCONT");
+      await scene.close();
     }
-    await check(scene);
-  } finally {
-    for (const worker of scene.workers) worker.signal("SIGCONT");
-    await scene.close();
-  }
-  recorder.save(task);
-});
+    recorder.save(task);
+  },
+);
 
 async function freezeOnce(scene: Scene, { label, thaw, refusal }: Case, recorder: Recorder) {
   const { workers } = scene;

@@ -7,7 +7,7 @@
  */
 import { expect, test } from "vitest";
 import { check } from "./check.ts";
-import { Recorder, rounds } from "./figures.ts";
+import { patience, Recorder, rounds } from "./figures.ts";
 import type { LabelName } from "./labels.ts";
 import { Scene } from "./scene.ts";
 
@@ -18,22 +18,24 @@ const points: readonly (LabelName | "in-stream")[] = [
   "delivery-unmarked",
 ];
 
-test(`a gateway killed at ${points.join(", ")}: the same message goes on`, {
-  timeout: 1_500_000,
-}, async ({ task }) => {
-  const scene = await Scene.open({ channels: 2 });
-  const recorder = new Recorder();
-  try {
-    for (let round = 0; round < rounds(points.length); round++) {
-      await killOnce(scene, points[round % points.length]!, { round, recorder });
+test(
+  `a gateway killed at ${points.join(", ")}: the same message goes on`,
+  patience(points.length),
+  async ({ task }) => {
+    const scene = await Scene.open({ channels: 2 });
+    const recorder = new Recorder();
+    try {
+      for (let round = 0; round < rounds(points.length); round++) {
+        await killOnce(scene, points[round % points.length]!, { round, recorder });
+      }
+      await check(scene);
+      expect(scene.double.counters().identifies).toBe(1);
+    } finally {
+      await scene.close();
     }
-    await check(scene);
-    expect(scene.double.counters().identifies).toBe(1);
-  } finally {
-    await scene.close();
-  }
-  recorder.save(task);
-});
+    recorder.save(task);
+  },
+);
 
 async function killOnce(
   scene: Scene,

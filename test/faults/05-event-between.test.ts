@@ -7,37 +7,43 @@
  */
 import { expect, test } from "vitest";
 import { check } from "./check.ts";
-import { Recorder, rounds } from "./figures.ts";
+import { patience, Recorder, rounds } from "./figures.ts";
 import type { LabelName } from "./labels.ts";
 import { Scene } from "./scene.ts";
 
 const points: readonly LabelName[] = ["event-read", "turn-queued", "bell-silent"];
 const messagesEach = 3;
 
-test(`a gateway killed at ${points.join(", ")}: every message is answered once`, {
-  timeout: 1_500_000,
-}, async ({ task }) => {
-  const scene = await Scene.open({ channels: 2 });
-  const recorder = new Recorder();
-  try {
-    for (let round = 0; round < rounds(points.length); round++) {
-      // Not always at the first: some messages are in, one is on its way, some are not yet read.
-      const { death } = await scene.armGateway(points[round % points.length]!, 1 + (round % 2));
-      for (let index = 0; index < messagesEach; index++) {
-        const channel = scene.channels[index % scene.channels.length];
-        scene.say(`message ${index} of round ${round}`, channel);
+test(
+  `a gateway killed at ${points.join(", ")}: every message is answered once`,
+  patience(points.length),
+  async ({ task }) => {
+    const scene = await Scene.open({ channels: 2 });
+    const recorder = new Recorder();
+    try {
+      for (let round = 0; round < rounds(points.length); round++) {
+        // Not always at the first: some messages are in, one is on its way, some are not yet read.
+        const { death } = await scene.armGateway(points[round % points.length]!, 1 + (round % 2));
+        for (let index = 0; index < messagesEach; index++) {
+          const channel = scene.channels[index % scene.channels.length];
+          scene.say(`message ${index} of round ${round}`, channel);
+        }
+        await death;
+        const diedMs = performance.now();
+        scene.say(`said to nobody in round ${round}`);
+        await scene.startGateway();
+        await scene.settled();
+        recorder.add(
+          "gateway died before the mailbox: answered",
+          10_000,
+          performance.now() - diedMs,
+        );
       }
-      await death;
-      const diedMs = performance.now();
-      scene.say(`said to nobody in round ${round}`);
-      await scene.startGateway();
-      await scene.settled();
-      recorder.add("gateway died before the mailbox: answered", 10_000, performance.now() - diedMs);
+      await check(scene);
+      expect(scene.double.counters().identifies).toBe(1);
+    } finally {
+      await scene.close();
     }
-    await check(scene);
-    expect(scene.double.counters().identifies).toBe(1);
-  } finally {
-    await scene.close();
-  }
-  recorder.save(task);
-});
+    recorder.save(task);
+  },
+);

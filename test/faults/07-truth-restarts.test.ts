@@ -12,7 +12,7 @@ import { expect, test } from "vitest";
 import type { Turn } from "#infra/turn/index.ts";
 import { aConversation, aTurn } from "../infra/turns.ts";
 import { check } from "./check.ts";
-import { Recorder, rounds } from "./figures.ts";
+import { patience, Recorder, rounds } from "./figures.ts";
 import { Scene } from "./scene.ts";
 import { scriptedModelName } from "#test/doubles/backend/model.ts";
 import { Oracle } from "#test/doubles/backend/script.ts";
@@ -20,37 +20,40 @@ import { Oracle } from "#test/doubles/backend/script.ts";
 const downMs = 500;
 const chats = 8;
 
-test("a truth Redis that is killed or restarted loses no acknowledged turn", {
-  timeout: 1_500_000,
-}, async ({ task }) => {
-  const scene = await Scene.open({ channels: 3 });
-  const recorder = new Recorder();
-  const client = new Client(scene);
-  try {
-    const talking = client.talk();
-    for (let round = 0; round < rounds(2); round++) {
-      for (const channel of scene.channels) scene.say(`before ${round} [words=12] [ms=40]`, channel);
-      await scene.until(() => scene.said.some((one) => scene.shown(one) !== ""), "an answer");
-      await scene.platform.truthServer.end(round % 2 === 0 ? "SIGKILL" : "SIGTERM");
-      for (const channel of scene.channels) scene.say(`while away ${round}`, channel);
-      await sleep(downMs);
-      await scene.platform.truthServer.restart();
-      const upMs = performance.now();
-      const answered = client.answered;
-      await scene.until(() => client.answered > answered, "an answer after the restart");
-      recorder.add("truth Redis restarted: turns go on", 5_000, performance.now() - upMs);
-      await scene.settled();
+test(
+  "a truth Redis that is killed or restarted loses no acknowledged turn",
+  patience(2),
+  async ({ task }) => {
+    const scene = await Scene.open({ channels: 3 });
+    const recorder = new Recorder();
+    const client = new Client(scene);
+    try {
+      const talking = client.talk();
+      for (let round = 0; round < rounds(2); round++) {
+        for (const channel of scene.channels)
+          scene.say(`before ${round} [words=12] [ms=40]`, channel);
+        await scene.until(() => scene.said.some((one) => scene.shown(one) !== ""), "an answer");
+        await scene.platform.truthServer.end(round % 2 === 0 ? "SIGKILL" : "SIGTERM");
+        for (const channel of scene.channels) scene.say(`while away ${round}`, channel);
+        await sleep(downMs);
+        await scene.platform.truthServer.restart();
+        const upMs = performance.now();
+        const answered = client.answered;
+        await scene.until(() => client.answered > answered, "an answer after the restart");
+        recorder.add("truth Redis restarted: turns go on", 5_000, performance.now() - upMs);
+        await scene.settled();
+      }
+      await client.end(talking);
+      await check(scene);
+      expect(await client.lost()).toEqual([]);
+      expect(client.answered).toBeGreaterThan(0);
+    } finally {
+      await client.end();
+      await scene.close();
     }
-    await client.end(talking);
-    await check(scene);
-    expect(await client.lost()).toEqual([]);
-    expect(client.answered).toBeGreaterThan(0);
-  } finally {
-    await client.end();
-    await scene.close();
-  }
-  recorder.save(task);
-});
+    recorder.save(task);
+  },
+);
 
 /** Puts turns into mailboxes by itself and keeps a list of those that were acknowledged. */
 class Client {

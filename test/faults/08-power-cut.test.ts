@@ -18,13 +18,13 @@ import { seededRandom } from "#test/doubles/discord/faults.ts";
 import { ScriptedWorker } from "#test/gateway/scripted-worker.ts";
 import { RedisServer } from "#test/redis/server.ts";
 import { aConversation, aTurn } from "../infra/turns.ts";
-import { rounds } from "./figures.ts";
+import { patience, rounds } from "./figures.ts";
 
 const conversations = Array.from({ length: 4 }, (_, index) => aConversation(`cut-${index}`));
 const turnsEach = 12;
 const aofFolder = "appendonlydir";
 
-test("no cut of the append-only file tears a turn", { timeout: 600_000 }, async () => {
+test("no cut of the append-only file tears a turn", patience(24), async () => {
   const server = await RedisServer.start();
   const copies = mkdtempSync(join(tmpdir(), "eyrie-cut-"));
   try {

@@ -8,13 +8,11 @@
  */
 import { test } from "vitest";
 import { check } from "./check.ts";
-import { Recorder, rounds } from "./figures.ts";
+import { patience, Recorder, rounds } from "./figures.ts";
 import { Relay } from "./relay.ts";
 import { Scene } from "./scene.ts";
 
-test("lines that swallow everything lose and repeat nothing", { timeout: 600_000 }, async ({
-  task,
-}) => {
+test("lines that swallow everything lose and repeat nothing", patience(1), async ({ task }) => {
   const scene = await Scene.open({ workers: 0, gateway: false, channels: 2 });
   const { url } = scene.platform.truthServer;
   const ofWorker = await Relay.open(url, "of-worker");

@@ -7,16 +7,14 @@
  */
 import { expect, test } from "vitest";
 import { check } from "./check.ts";
-import { rounds } from "./figures.ts";
+import { patience, rounds } from "./figures.ts";
 import { Relay } from "./relay.ts";
 import { Scene } from "./scene.ts";
 
 const channels = 6;
 const outputBytesMax = 32 * 1024;
 
-test("a gateway that reads slowly shows the right texts in the end", {
-  timeout: 600_000,
-}, async () => {
+test("a gateway that reads slowly shows the right texts in the end", patience(1), async () => {
   const limits = `normal 0 0 0 replica 0 0 0 pubsub ${outputBytesMax} 8192 1`;
   const settings = { "client-output-buffer-limit": limits };
   const scene = await Scene.open({ gateway: false, channels, state: settings });

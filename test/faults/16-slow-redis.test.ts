@@ -6,16 +6,14 @@
  */
 import { expect, test } from "vitest";
 import { check } from "./check.ts";
-import { Recorder, rounds } from "./figures.ts";
+import { patience, Recorder, rounds } from "./figures.ts";
 import { Relay } from "./relay.ts";
 import { Scene } from "./scene.ts";
 
 const channels = 6;
 const lateMs = 25;
 
-test("with a slow Redis everything happens once, only later", { timeout: 600_000 }, async ({
-  task,
-}) => {
+test("with a slow Redis everything happens once, only later", patience(1), async ({ task }) => {
   const scene = await Scene.open({ workers: 0, gateway: false, channels });
   const relay = await Relay.open(scene.platform.truthServer.url, "late");
   const recorder = new Recorder();

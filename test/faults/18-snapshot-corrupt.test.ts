@@ -45,38 +45,42 @@ function flip(at: number, bits: number): Damage {
   };
 }
 
-test("a rotten snapshot is refused by name and the state comes from elsewhere", {
-  timeout: 300_000,
-}, async () => {
-  const names = Object.keys(damages);
-  const scene = await Scene.open({ channels: names.length });
-  const everywhere = async (text: string): Promise<void> => {
-    for (const channel of scene.channels) scene.say(text, channel);
-    await scene.settled();
-  };
-  try {
-    await everywhere("the first of three");
-    await replaceWorker(scene);
-    await everywhere("the second of three");
-    // Its end saves a second snapshot of each conversation; the first is kept as well.
-    await scene.workers.splice(0)[0]?.end("SIGTERM");
-    for (const [index, name] of names.entries()) {
-      // Every other channel loses both, and has only its log.
-      await rot(scene, index, { damage: damages[name]!, both: index % 2 === 0 });
+test(
+  "a rotten snapshot is refused by name and the state comes from elsewhere",
+  {
+    timeout: 300_000,
+  },
+  async () => {
+    const names = Object.keys(damages);
+    const scene = await Scene.open({ channels: names.length });
+    const everywhere = async (text: string): Promise<void> => {
+      for (const channel of scene.channels) scene.say(text, channel);
+      await scene.settled();
+    };
+    try {
+      await everywhere("the first of three");
+      await replaceWorker(scene);
+      await everywhere("the second of three");
+      // Its end saves a second snapshot of each conversation; the first is kept as well.
+      await scene.workers.splice(0)[0]?.end("SIGTERM");
+      for (const [index, name] of names.entries()) {
+        // Every other channel loses both, and has only its log.
+        await rot(scene, index, { damage: damages[name]!, both: index % 2 === 0 });
+      }
+      await scene.startWorker();
+      await everywhere("the third of three");
+      await check(scene);
+      for (const [index, said] of scene.said.slice(-names.length).entries()) {
+        const record = await scene.record(said);
+        expect(record?.replayedTokens, `replayed after: ${names[index]}`).toBeGreaterThan(0);
+      }
+      const refused = scene.platform.output.split('"snapshot refused"').length - 1;
+      expect(refused).toBeGreaterThanOrEqual(names.length - 1);
+    } finally {
+      await scene.close();
     }
-    await scene.startWorker();
-    await everywhere("the third of three");
-    await check(scene);
-    for (const [index, said] of scene.said.slice(-names.length).entries()) {
-      const record = await scene.record(said);
-      expect(record?.replayedTokens, `replayed after: ${names[index]}`).toBeGreaterThan(0);
-    }
-    const refused = scene.platform.output.split('"snapshot refused"').length - 1;
-    expect(refused).toBeGreaterThanOrEqual(names.length - 1);
-  } finally {
-    await scene.close();
-  }
-});
+  },
+);
 
 async function replaceWorker(scene: Scene): Promise<void> {
   await scene.workers.splice(0)[0]?.end("SIGTERM");

@@ -9,12 +9,12 @@
 import { expect, test } from "vitest";
 import type { Process } from "#test/platform/platform.ts";
 import { check } from "./check.ts";
-import { rounds } from "./figures.ts";
+import { patience, rounds } from "./figures.ts";
 import { Scene } from "./scene.ts";
 
 const wrongMs = 10 * 60_000;
 
-test("clocks that are wrong and jump change nothing", { timeout: 600_000 }, async () => {
+test("clocks that are wrong and jump change nothing", patience(1), async () => {
   const scene = await Scene.open({ workers: 2, channels: 3 });
   const processes = [...scene.workers, scene.gateway].filter((one): one is Process => one !== null);
   const skewAll = async (sign: number): Promise<void> => {

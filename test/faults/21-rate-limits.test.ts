@@ -7,13 +7,13 @@
  */
 import { expect, test } from "vitest";
 import { check } from "./check.ts";
-import { rounds } from "./figures.ts";
+import { patience, rounds } from "./figures.ts";
 import { Scene } from "./scene.ts";
 
 const channels = 4;
 const invalidMax = 100;
 
-test("a storm of 429s delays replies and loses none", { timeout: 900_000 }, async () => {
+test("a storm of 429s delays replies and loses none", patience(1), async () => {
   // Discord's ordinary limits.
   const scene = await Scene.open({ channels, double: { rateLimits: {} } });
   const { restFaults } = scene.double;
@@ -23,7 +23,11 @@ test("a storm of 429s delays replies and loses none", { timeout: 900_000 }, asyn
       for (const scope of ["user", "shared"] as const) {
         restFaults.next("*", { kind: "rate-limit", scope, retryAfterMs: 300 }, storm);
       }
-      restFaults.next("*", { kind: "rate-limit", scope: "global", retryAfterMs: 500 }, { times: 2 });
+      restFaults.next(
+        "*",
+        { kind: "rate-limit", scope: "global", retryAfterMs: 500 },
+        { times: 2 },
+      );
       const bare = { kind: "rate-limit", headers: false, retryAfterMs: 400 } as const;
       restFaults.next("*", bare, { times: 2, chance: 0.3 });
       for (const channel of scene.channels) {

@@ -8,16 +8,14 @@
  */
 import { expect, test } from "vitest";
 import { check } from "./check.ts";
-import { rounds } from "./figures.ts";
+import { patience, rounds } from "./figures.ts";
 import { Scene } from "./scene.ts";
 
 const post = "POST /channels/:channel/messages";
 const edit = "PATCH /channels/:channel/messages/:message";
 const nonceWindowMs = 180_000;
 
-test("an answer lost on a post or an edit makes no second message", {
-  timeout: 600_000,
-}, async () => {
+test("an answer lost on a post or an edit makes no second message", patience(2), async () => {
   const scene = await Scene.open({ channels: 3 });
   try {
     for (let round = 0; round < rounds(2); round++) {
@@ -34,9 +32,7 @@ test("an answer lost on a post or an edit makes no second message", {
   }
 });
 
-test("a message whose nonce is forgotten is found by what it refers to", {
-  timeout: 600_000,
-}, async () => {
+test("a message whose nonce is forgotten is found by what it refers to", patience(2), async () => {
   const scene = await Scene.open({ double: { nonceWindowMs } });
   try {
     for (let round = 0; round < rounds(1); round++) {

@@ -9,19 +9,18 @@ import { expect, test } from "vitest";
 import type { Channel } from "#test/doubles/discord/index.ts";
 import { Permission } from "#test/doubles/discord/index.ts";
 import { check } from "./check.ts";
-import { Recorder, rounds } from "./figures.ts";
+import { patience, Recorder, rounds } from "./figures.ts";
 import { type Said, Scene } from "./scene.ts";
 
 /** Long enough that every reply is cut short. */
 const long = "[words=400] [ms=50]";
 
-test("a reply whose place is gone ends, and nothing else does", { timeout: 600_000 }, async ({
-  task,
-}) => {
+test("a reply whose place is gone ends, and nothing else does", patience(1), async ({ task }) => {
   const scene = await Scene.open({ channels: 4 });
   const recorder = new Recorder();
   const [quiet, deleted, forbidden, other] = scene.channels as [Channel, Channel, Channel, Channel];
-  const exiled = scene.double.addChannel(scene.double.addGuild({ name: "Exile" }), { name: "out" });
+  const exile = scene.double.addGuild({ name: "Exile" });
+  const exiled = scene.double.addChannel(exile, { name: "out" });
   try {
     for (let round = 0; round < rounds(1); round++) {
       const unanswered = await begin(scene, quiet);
@@ -40,7 +39,7 @@ test("a reply whose place is gone ends, and nothing else does", { timeout: 600_0
     const inDeleted = await begin(scene, deleted);
     const inExile = await begin(scene, exiled);
     scene.double.world.deleteChannel(deleted);
-    scene.double.world.loseGuild(scene.double.world.guild(exiled.guildId ?? ""), "removed");
+    scene.double.world.loseGuild(exile, "removed");
     for (const { channel } of [inDeleted, inExile]) {
       await scene.until(async () => (await keysOf(scene, channel)).length === 0, "nothing left");
     }

@@ -8,14 +8,12 @@
  */
 import { expect, test } from "vitest";
 import { check } from "./check.ts";
-import { rounds } from "./figures.ts";
+import { patience, rounds } from "./figures.ts";
 import { type Said, Scene } from "./scene.ts";
 
 const mates = 3;
 
-test("a row that is not finite ends by name, and nothing else notices", {
-  timeout: 600_000,
-}, async () => {
+test("a row that is not finite ends by name, and nothing else notices", patience(1), async () => {
   const scene = await Scene.open({ channels: 1 + mates });
   const failed = new Map<Said, string>();
   try {

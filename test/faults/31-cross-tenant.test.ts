@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 import { seededRandom } from "#test/doubles/discord/faults.ts";
 import { TestPlatform } from "#test/platform/platform.ts";
 import { aConversation, aTurn } from "../infra/turns.ts";
-import { rounds } from "./figures.ts";
+import { patience, rounds } from "./figures.ts";
 
 const conversations = 6;
 const turnsEach = 3;
@@ -23,7 +23,7 @@ const sampling = {
 };
 const openings = ["My cat is called", "Ich heiße", "My favourite number is", "Tell me about"];
 
-test("a conversation says the same alone and among strangers", { timeout: 600_000 }, async () => {
+test("a conversation says the same alone and among strangers", patience(1), async () => {
   const platform = await TestPlatform.start();
   try {
     await platform.worker({ EYRIE_SLOTS: slots });

@@ -8,14 +8,12 @@ import { test } from "vitest";
 import { wakePrefix, wakeQueueName } from "#infra/redis/keys.ts";
 import { scriptedModelName } from "#test/doubles/backend/model.ts";
 import { check } from "./check.ts";
-import { Recorder, rounds } from "./figures.ts";
+import { patience, Recorder, rounds } from "./figures.ts";
 import { Scene } from "./scene.ts";
 
 const channels = 6;
 
-test("turns whose wakes are lost are answered all the same", { timeout: 900_000 }, async ({
-  task,
-}) => {
+test("turns whose wakes are lost are answered all the same", patience(1), async ({ task }) => {
   // One slot: most wakes are waiting in the queue when it is emptied.
   const scene = await Scene.open({ channels, environment: { EYRIE_SLOTS: "1" } });
   const recorder = new Recorder();

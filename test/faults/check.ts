@@ -42,7 +42,11 @@ async function sortBySeq(scene: Scene, said: Said[]): Promise<void> {
 
 async function checkChannel(
   scene: Scene,
-  { channel, said, failed }: Expected & { readonly channel: Channel; readonly said: readonly Said[] },
+  {
+    channel,
+    said,
+    failed,
+  }: Expected & { readonly channel: Channel; readonly said: readonly Said[] },
 ): Promise<void> {
   const conversation = scene.conversation(channel);
   const { ledger, truth } = scene.platform;

@@ -22,6 +22,11 @@ export function rounds(fewest: number): number {
   return Math.max(fewest, Number(process.env["EYRIE_FAULT_ROUNDS"] ?? 1));
 }
 
+/** Timeout of a test of so many rounds. */
+export function patience(roundsAtLeast: number): { readonly timeout: number } {
+  return { timeout: 120_000 + rounds(roundsAtLeast) * 60_000 };
+}
+
 export class Recorder {
   readonly #samples: { readonly fault: string; readonly boundMs: number; readonly ms: number[] }[] =
     [];

@@ -83,6 +83,7 @@ function perform(deed: Deed): void {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, deed.ms);
       return;
     case "hog":
-      for (const hoard: number[][] = []; ;) hoard.push(Array.from({ length: 1 << 16 }, Math.random));
+      for (const hoard: number[][] = []; ;)
+        hoard.push(Array.from({ length: 1 << 16 }, Math.random));
   }
 }

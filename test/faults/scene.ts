@@ -10,7 +10,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CommitOutcome } from "#infra/ledger/ledger.ts";
-import { type ConversationId, conversationId, type ReplyRecord, turnId } from "#infra/turn/index.ts";
+import {
+  type ConversationId,
+  conversationId,
+  type ReplyRecord,
+  turnId,
+} from "#infra/turn/index.ts";
 import { scriptedTokenizer, writeScriptedModel } from "#test/doubles/backend/model.ts";
 import {
   type Channel,
@@ -207,6 +212,22 @@ export class Scene {
       ending = true;
       await Promise.all(starting);
       return deaths;
+    };
+  }
+
+  /** The same for the gateway. */
+  superviseGateway(): () => Promise<void> {
+    let ending = false;
+    let starting: Promise<unknown> = Promise.resolve();
+    const watch = (gateway: Process): void => {
+      void gateway.ended.then(() => {
+        if (!ending) starting = this.startGateway().then(watch);
+      });
+    };
+    if (this.gateway !== null) watch(this.gateway);
+    return async () => {
+      ending = true;
+      await starting;
     };
   }
 
