@@ -26,7 +26,7 @@ test.skipIf(!mayLimit)(
       for (const channel of scene.channels) scene.say("before", channel);
       await scene.settled();
       for (let round = 0; round < rounds(1); round++) {
-        for (const process of processes) limitFiles(process, openFiles(process));
+        for (const process of processes) limitFiles(process, lowestFreeFile(process));
         const asked = scene.channels.map((channel) => scene.say(`without means ${round}`, channel));
         await expect(
           fetch(`http://127.0.0.1:${await processes[0]!.ready()}/live`),
@@ -64,11 +64,14 @@ test("a worker that runs out of memory is replaced", patience(1), async () => {
   }
 });
 
-function openFiles({ pid }: Process): number {
-  return readdirSync(`/proc/${pid}/fd`).length;
+/** A limit is on numbers, not on counts: all below it must be taken. */
+function lowestFreeFile({ pid }: Process): number {
+  const open = new Set(readdirSync(`/proc/${pid}/fd`).map(Number));
+  let free = 0;
+  while (open.has(free)) free++;
+  return free;
 }
 
-/** Limits are on numbers, not counts: the lowest numbers are all taken. */
 function limitFiles({ pid }: Process, files: number): void {
   execFileSync("prlimit", ["--pid", String(pid), `--nofile=${files}:${filesMax}`]);
 }
