@@ -22,9 +22,9 @@ test(
     try {
       for (let round = 0; round < rounds(1); round++) {
         await scene.arm(blocked, "in-reply", { kind: "block", ms: blockedMs }, 2);
-        const said = scene.say(`are you asleep [words=40] [ms=50] ${round}`);
-        await scene.firstWords(said);
         const fence = await scene.fence();
+        scene.say(`are you asleep [words=40] [ms=50] ${round}`);
+        await scene.until(async () => (await scene.fence()) > fence, "its claim");
         const saidMs = performance.now();
         const other = await scene.startWorker();
         await scene.until(async () => (await scene.fence()) > fence + 1, "another claim");

@@ -299,10 +299,17 @@ export class Scene {
   async until(probe: () => boolean | Promise<boolean>, what: string): Promise<number> {
     const startedMs = performance.now();
     while (!(await probe())) {
-      if (performance.now() - startedMs > patienceMs) throw new Error(`waited in vain for ${what}`);
+      if (performance.now() - startedMs > patienceMs) {
+        throw new Error(`waited in vain for ${what}; last lines:\n${this.#lastLines()}`);
+      }
       await sleep(pollMs);
     }
     return performance.now() - startedMs;
+  }
+
+  #lastLines(): string {
+    const processes = [...this.workers, ...(this.gateway === null ? [] : [this.gateway])];
+    return processes.map(({ output }) => output.split("\n").slice(-6).join("\n")).join("\n");
   }
 
   async metric(process: Process, name: string): Promise<number> {
