@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import type { Turn } from "#infra/turn/index.ts";
 import { aConversation, aTurn } from "../infra/turns.ts";
+import type { SaidTurn } from "#test/invariants/turns.ts";
 import { check } from "./check.ts";
 import { patience, Recorder, rounds } from "./figures.ts";
 import { Scene } from "./scene.ts";
@@ -44,7 +45,7 @@ test(
         await scene.settled();
       }
       await client.end(talking);
-      await check(scene);
+      await check(scene, { also: client.said() });
       expect(await client.lost()).toEqual([]);
       expect(client.answered).toBeGreaterThan(0);
     } finally {
@@ -73,6 +74,12 @@ class Client {
   async end(talking?: Promise<void>): Promise<void> {
     this.#ending = true;
     await talking;
+  }
+
+  said(): SaidTurn[] {
+    return this.#acknowledged.flat().map(({ conversation, id }, order) => {
+      return { conversation, turn: id, acknowledged: true, order };
+    });
   }
 
   /** Turns acknowledged and yet not answered, or answered otherwise than foretold. */
