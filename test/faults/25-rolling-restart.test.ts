@@ -25,8 +25,7 @@ test("a rolling restart under streams loses and repeats nothing", patience(1), a
         scene.say(`a long story ${round} [words=60] [ms=40]`, channel),
       );
       for (const said of asked) await scene.firstWords(said);
-      for (const old of [...scene.workers]) {
-        scene.workers.splice(scene.workers.indexOf(old), 1);
+      for (const old of scene.workers.splice(0)) {
         const replacement = await scene.startWorker();
         expect(await end(old, recorder)).toBe(0);
         expect(replacement.running).toBe(true);

@@ -36,10 +36,7 @@ test.for(files)("records of %s are gone on with", { timeout: 120_000 }, async (f
     expect(await new OpenReplies(platform.truth, "1").all()).toEqual([
       openReplyOf(storyTurn(0, 0)),
     ]);
-    const onError = (error: unknown): never => {
-      throw error;
-    };
-    const sessions = new SessionStore(platform.truth, { applicationId: "1", onError });
+    const sessions = new SessionStore(platform.truth, { applicationId: "1", onError: rethrow });
     expect(await sessions.retrieve(0)).toEqual(story.session);
   } finally {
     await scene.close();
@@ -61,6 +58,10 @@ async function checkStory({ platform, tokenizer }: Scene, conversation: number):
   }
   const turns = [...story.answered.keys(), story.answered.length];
   expect((await platform.ledger.summary(turnOf(conversation))).turns).toBe(turns.length);
+}
+
+function rethrow(error: unknown): never {
+  throw error;
 }
 
 function turnOf(conversation: number) {

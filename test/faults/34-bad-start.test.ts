@@ -75,8 +75,6 @@ test(
     const scene = await Scene.open();
     const recorder = new Recorder();
     const { truthServer } = scene.platform;
-    const page = async (process: Process, path: string): Promise<number> =>
-      (await fetch(`http://127.0.0.1:${await process.ready()}${path}`)).status;
     try {
       const processes = [scene.workers[0]!, scene.gateway!];
       await truthServer.kill();
@@ -100,3 +98,7 @@ test(
     recorder.save(task);
   },
 );
+
+async function page(process: Process, path: string): Promise<number> {
+  return (await fetch(`http://127.0.0.1:${await process.ready()}${path}`)).status;
+}

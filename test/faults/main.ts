@@ -40,8 +40,8 @@ const figures = outcome.tests.flatMap((test) =>
 if (values.json) console.log(JSON.stringify({ rounds, ...counts(outcome), figures }));
 else console.log(`\n${table(figures)}\n\n${summaryLine(outcome)}`);
 if (rounds > 1) {
-  const run = { ...outcome, startedMs, endedMs: Date.now() };
-  await writeResults(root, run, { kind: "faults", quiet: values.json });
+  const kept = { ...outcome, startedMs, endedMs: Date.now() };
+  await writeResults(root, kept, { kind: "faults", quiet: values.json });
 }
 process.exitCode = outcome.failed === 0 ? 0 : 1;
 
