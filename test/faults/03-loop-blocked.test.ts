@@ -3,7 +3,7 @@
  * Expected: as if it were frozen: another worker takes over. When the loop runs again the worker sees
  *   how long it was silent, gives up what it held, and goes on with other turns. The lag is a metric.
  * Invariant: one answer; nothing of the late worker counts.
- * Bound: claimed by another worker within 4.5 s.
+ * Bound: claimed within 6 s by another worker, which is started when it happens.
  */
 import { expect, test } from "vitest";
 import { check } from "./check.ts";
@@ -28,7 +28,11 @@ test(
         const saidMs = performance.now();
         const other = await scene.startWorker();
         await scene.until(async () => (await scene.fence()) > fence + 1, "another claim");
-        recorder.add("event loop blocked: claimed by another", 4_500, performance.now() - saidMs);
+        recorder.add(
+          "event loop blocked: claimed by one started then",
+          6_000,
+          performance.now() - saidMs,
+        );
         await scene.settled();
         const lag = await scene.metric(blocked, "nodejs_eventloop_lag_max_seconds");
         expect(lag).toBeGreaterThan(blockedMs / 2_000);
