@@ -32,6 +32,7 @@ const preload = "test/faults/preload.ts";
 /** Far beyond every bound: times are recorded, only what never comes fails a test. */
 export const patienceMs = 60_000;
 const pollMs = 5;
+const restartMs = 250;
 const generous = { limit: 1_000, windowMs: 1_000 };
 /** Discord lets everything pass, so that a test need not wait; row 21 has its real limits. */
 const generousLimits = {
@@ -192,39 +193,62 @@ export class Scene {
     return { death: gateway.ended.then(() => undefined) };
   }
 
-  /** As a supervisor: a worker that dies is started again, until the returned function is called. */
+  /**
+   * As a supervisor: a worker that ends is started again, until the returned function is called; that
+   * one tells how many did.
+   */
   supervise(): () => Promise<number> {
-    let ending = false;
     let deaths = 0;
-    const starting = new Set<Promise<unknown>>();
-    const watch = (worker: Process): void => {
-      void worker.ended.then(() => {
-        if (ending) return;
-        deaths++;
-        this.workers.splice(this.workers.indexOf(worker), 1);
-        const start = this.startWorker().then(watch);
-        starting.add(start);
-        void start.finally(() => starting.delete(start));
-      });
-    };
-    for (const worker of this.workers) watch(worker);
+    const watches = this.workers.map((worker) =>
+      this.#watch(worker, async () => this.startWorker(), {
+        onEnd: () => {
+          deaths++;
+          this.#forgetTheDead();
+        },
+      }),
+    );
     return async () => {
-      ending = true;
-      await Promise.all(starting);
+      for (const end of watches) await end();
       return deaths;
     };
   }
 
+  #forgetTheDead(): void {
+    const living = this.workers.filter(({ running }) => running);
+    this.workers.splice(0, this.workers.length, ...living);
+  }
+
   /** The same for the gateway. */
   superviseGateway(): () => Promise<void> {
+    if (this.gateway === null) throw new Error("no gateway");
+    return this.#watch(this.gateway, async () => this.startGateway(), { onEnd: () => undefined });
+  }
+
+  /** Replaces a process whenever it ends; a start that fails is tried again, for its Redis may be away. */
+  #watch(
+    first: Process,
+    replace: () => Promise<Process>,
+    { onEnd }: { readonly onEnd: () => void },
+  ): () => Promise<void> {
     let ending = false;
-    let starting: Promise<unknown> = Promise.resolve();
-    const watch = (gateway: Process): void => {
-      void gateway.ended.then(() => {
-        if (!ending) starting = this.startGateway().then(watch);
+    let starting: Promise<void> = Promise.resolve();
+    const start = async (): Promise<void> => {
+      while (!ending) {
+        try {
+          return watch(await replace());
+        } catch {
+          await sleep(restartMs);
+        }
+      }
+    };
+    const watch = (process: Process): void => {
+      void process.ended.then(() => {
+        if (ending) return;
+        onEnd();
+        starting = start();
       });
     };
-    if (this.gateway !== null) watch(this.gateway);
+    watch(first);
     return async () => {
       ending = true;
       await starting;
