@@ -37,6 +37,11 @@ test(
   },
 );
 
+/** Of some fifty frames of a reply, in round after round at another one. */
+function framesAt(round: number): number {
+  return 3 + ((7 * round) % 40);
+}
+
 async function killOnce(
   scene: Scene,
   label: LabelName,
@@ -44,7 +49,7 @@ async function killOnce(
 ): Promise<void> {
   const channel = scene.channels[round % scene.channels.length];
   const fenceBefore = await scene.fence(channel);
-  const { death } = await scene.armWorkers(label, label === "in-reply" ? 3 : 1);
+  const { death } = await scene.armWorkers(label, label === "in-reply" ? framesAt(round) : 1);
   const said = scene.say(`round ${round} [words=24] [ms=60]`, channel);
   await death;
   const diedMs = performance.now();

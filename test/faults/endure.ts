@@ -125,7 +125,8 @@ async function breakThings(
   const random: Random = seededRandom(wish.seed ^ 0x5eed);
   const names = Object.keys(mischiefs);
   while (going()) {
-    await sleep(wish.faultEveryMs * (0.5 + random()));
+    const dueMs = performance.now() + wish.faultEveryMs * (0.5 + random());
+    while (going() && performance.now() < dueMs) await sleep(lookEveryMs / 10);
     const name = pick(names, random)!;
     if (!going()) return;
     await mischiefs[name]!(scene, random);

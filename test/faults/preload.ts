@@ -1,6 +1,7 @@
 /**
  * Loaded with `--import` before one of our processes: the scripted backend in its engine thread,
- * labels (labels.ts) and a clock that can go wrong in its main thread. Nothing of ours refers to this file but tests.
+ * labels (labels.ts) and a clock that can go wrong in its main thread. Nothing of ours refers to this
+ * file but tests.
  */
 import { registerHooks } from "node:module";
 import { isMainThread } from "node:worker_threads";

@@ -40,6 +40,10 @@ export class Process {
       execArgv: preload === undefined ? [] : ["--import", pathToFileURL(join(root, preload)).href],
       silent: true,
     });
+    // A test that is cut off leaves nothing running, not even what it has frozen.
+    const kill = (): boolean => this.#child.kill("SIGKILL");
+    process.once("exit", kill);
+    this.#child.once("exit", () => process.removeListener("exit", kill));
     this.ended = new Promise((done) => this.#child.once("exit", (code) => done(code)));
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.on("data", (chunk: Buffer) => {

@@ -1,4 +1,4 @@
-/** Leaves the outcome of a long run, of whatever kind, in test/results, with what is needed to compare it with others. */
+/** Leaves the outcome of a long run in test/results, with what is needed to compare it with others. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { arch, availableParallelism, cpus, platform, release, totalmem } from "node:os";
 import { join } from "node:path";
