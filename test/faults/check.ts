@@ -27,6 +27,8 @@ export interface Expected {
   readonly reordered?: boolean;
   /** Channels that are not to be looked at: they are gone, or a reply was cut short there. */
   readonly except?: readonly Channel[];
+  /** How often to look whether what is on its way out has gone. */
+  readonly looks?: number;
   /** Turns that came in by another way than Discord. */
   readonly also?: readonly SaidTurn[];
   /** Messages that must end as failed, with this code; all others are answered. */
@@ -43,11 +45,14 @@ export async function check(scene: Scene, expected: Expected = {}): Promise<void
     await checkChannel(scene, { channel, said, ...expected });
   }
   expect(scene.double.counters().mentionsDelivered).toBe(0);
-  if (expected.except === undefined) await checkEvidence(scene, expected.also ?? []);
+  if (expected.except === undefined) await checkEvidence(scene, expected);
 }
 
 /** What is on its way out (a lease, a note of a delivered reply) has a moment to go. */
-async function checkEvidence(scene: Scene, also: readonly SaidTurn[]): Promise<void> {
+async function checkEvidence(
+  scene: Scene,
+  { also = [], looks = looksMax }: Expected,
+): Promise<void> {
   const { platform, double, channels } = scene;
   const said = scene.said.map(({ channel, trigger }, order): SaidTurn => ({
     conversation: scene.conversation(channel),
@@ -62,7 +67,7 @@ async function checkEvidence(scene: Scene, also: readonly SaidTurn[]): Promise<v
     translator: await loadTranslator(),
   };
   let violations: Violation[] = [];
-  for (let looks = 0; looks < looksMax; looks++) {
+  for (let look = 0; look < looks; look++) {
     violations = checkAll(await collect(platform, { double, channels }, story));
     if (violations.length === 0) return;
     await sleep(lookMs);
