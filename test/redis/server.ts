@@ -12,6 +12,9 @@ import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 /** Lines of redis.conf by directive. */
 export type RedisSettings = Readonly<Record<string, string>>;
 
+/** Each takes as long as a client tries to connect: some seconds. */
+const readyTriesMax = 4;
+
 const safe: RedisSettings = {
   port: "0",
   appendonly: "yes",
@@ -50,9 +53,17 @@ export class RedisServer {
     return this.#process.exitCode === null && this.#process.signalCode === null;
   }
 
+  /** Waits longer than a process of ours would: on a busy machine a start takes its time. */
   async ready(): Promise<void> {
-    const client = await this.client();
-    client.disconnect();
+    for (let tries = 1; ; tries++) {
+      try {
+        const client = await this.client();
+        client.disconnect();
+        return;
+      } catch (error) {
+        if (tries === readyTriesMax || !this.running) throw error;
+      }
+    }
   }
 
   /** A connected client; the test disconnects it. */
