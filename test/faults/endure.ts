@@ -73,6 +73,8 @@ async function run(scene: Scene, wish: Endurance): Promise<Endured> {
     await sleep(Math.min(lookEveryMs, audit.waiting() * 100));
   }
   await audit.close();
+  // What the processes said last tells more than what they did not do.
+  if (audit.findings.length > 0) wish.onProgress(scene.lastLines());
   for (const end of endSupervision) await end();
   const slopes = memory.slopes();
   return {
@@ -129,6 +131,7 @@ async function breakThings(
     while (going() && performance.now() < dueMs) await sleep(lookEveryMs / 10);
     const name = pick(names, random)!;
     if (!going()) return;
+    wish.onProgress(name);
     await mischiefs[name]!(scene, random);
     faults[name] = (faults[name] ?? 0) + 1;
   }

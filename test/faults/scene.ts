@@ -324,14 +324,15 @@ export class Scene {
     const startedMs = performance.now();
     while (!(await probe())) {
       if (performance.now() - startedMs > patienceMs) {
-        throw new Error(`waited in vain for ${what}; last lines:\n${this.#lastLines()}`);
+        throw new Error(`waited in vain for ${what}; last lines:\n${this.lastLines()}`);
       }
       await sleep(pollMs);
     }
     return performance.now() - startedMs;
   }
 
-  #lastLines(): string {
+  /** What each living process wrote last. */
+  lastLines(): string {
     const processes = [...this.workers, ...(this.gateway === null ? [] : [this.gateway])];
     return processes.map(({ output }) => output.split("\n").slice(-6).join("\n")).join("\n");
   }

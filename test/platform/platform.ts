@@ -72,11 +72,13 @@ export class Process {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Tells it something over its IPC channel; resolves with what it says next. */
+  /** Tells it something over its IPC channel; resolves with what it says next, or when it has ended. */
   async ask(message: object): Promise<unknown> {
     const answer = new Promise((done) => this.#child.once("message", done));
-    this.#child.send(message);
-    return answer;
+    this.#child.send(message, () => {
+      // Not sent: it is about to end.
+    });
+    return Promise.race([answer, this.ended]);
   }
 
   signal(name: NodeJS.Signals): void {
