@@ -230,10 +230,10 @@ export class Scene {
     replace: () => Promise<Process>,
     { onEnd }: { readonly onEnd: () => void },
   ): () => Promise<void> {
-    let ending = false;
+    const ending = new AbortController();
     let starting: Promise<void> = Promise.resolve();
     const start = async (): Promise<void> => {
-      while (!ending) {
+      while (!ending.signal.aborted) {
         try {
           return watch(await replace());
         } catch {
@@ -243,14 +243,14 @@ export class Scene {
     };
     const watch = (process: Process): void => {
       void process.ended.then(() => {
-        if (ending) return;
+        if (ending.signal.aborted) return;
         onEnd();
         starting = start();
       });
     };
     watch(first);
     return async () => {
-      ending = true;
+      ending.abort();
       await starting;
     };
   }

@@ -37,6 +37,10 @@ if (!Object.values(options).every((number) => Number.isFinite(number) && number 
   );
   process.exit(2);
 }
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  // An exit, and not a death: what it started goes with it.
+  process.once(signal, () => process.exit(1));
+}
 process.env["PATH"] = await redisOnPath(resolve(import.meta.dirname, "../.."));
 const startedMs = performance.now();
 const endured = await endure({

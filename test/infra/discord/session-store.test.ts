@@ -38,6 +38,12 @@ function arrive(sessions: SessionStore, sequence: number, sessionId = "a"): () =
   return sessions.seen(0, sequence);
 }
 
+/** A message's event; `id` grows with time. */
+function message(sessions: SessionStore, sequence: number, id: string): () => void {
+  sessions.update(0, session(sequence));
+  return sessions.seen(0, sequence, id);
+}
+
 describe("the stored sequence", () => {
   test("stays behind the oldest unhandled event, in whatever order they are handled", async () => {
     const sessions = store();
@@ -95,12 +101,6 @@ describe("the stored sequence", () => {
 });
 
 describe("what a forgotten session may have missed", () => {
-  /** A message's event; `id` grows with time. */
-  function message(sessions: SessionStore, sequence: number, id: string): () => void {
-    sessions.update(0, session(sequence));
-    return sessions.seen(0, sequence, id);
-  }
-
   test("begins after the last message before which all were handled", async () => {
     const sessions = store();
     sessions.update(0, session(1));
