@@ -85,7 +85,7 @@ export class SimPlatform {
     worker.process.kill();
     this.workers.delete(name);
     this.wakes.missed(worker.process);
-    this.#trace(`${name} killed`);
+    this.#trace(() => `${name} killed`);
     const { world } = this.#parts;
     world.after(world.random.between(300, 3_000), () => this.startWorker());
   }
@@ -95,13 +95,13 @@ export class SimPlatform {
     if (worker === undefined) return;
     worker.process.freeze(ms);
     this.wakes.missed(worker.process);
-    this.#trace(`${name} frozen for ${Math.round(ms)} ms`);
+    this.#trace(() => `${name} frozen for ${Math.round(ms)} ms`);
   }
 
   async drainWorker(name: string): Promise<void> {
     const worker = this.workers.get(name);
     if (worker === undefined) return;
-    this.#trace(`${name} drains`);
+    this.#trace(() => `${name} drains`);
     this.workers.delete(name);
     this.startWorker();
     try {
@@ -110,7 +110,7 @@ export class SimPlatform {
       worker.process.kill();
       this.wakes.leave(worker.process);
       this.wakes.missed(worker.process);
-      this.#trace(`${name} gone`);
+      this.#trace(() => `${name} gone`);
     }
   }
 
@@ -130,7 +130,8 @@ export class SimPlatform {
   killGateway(): void {
     if (this.gateway === null) return;
     this.gateway.kill();
-    this.#trace(`${this.gateway.name} killed`);
+    const { name } = this.gateway;
+    this.#trace(() => `${name} killed`);
     this.gateway = null;
     const { world } = this.#parts;
     world.after(world.random.between(300, 4_000), () => this.startGateway());
@@ -164,7 +165,8 @@ export class SimPlatform {
       },
       after: (peer, script, run) => {
         this.#trace(
-          `${peer.name} ${script.name} ${run.args[0]}: ${JSON.stringify(run.reply).slice(0, 80)}`,
+          () =>
+            `${peer.name} ${script.name} ${run.args[0]}: ${JSON.stringify(run.reply).slice(0, 80)}`,
         );
         witness.after(script, run);
         if (!this.strike("after", script.name, peer.name)) peer.cut();
@@ -174,7 +176,7 @@ export class SimPlatform {
 
   #log(process: SimProcess): Log {
     const note = (event: string, fields: LogFields = {}): void => {
-      this.#trace(`${process.name}: ${event} ${JSON.stringify(fields)}`);
+      this.#trace(() => `${process.name}: ${event} ${JSON.stringify(fields)}`);
       if (!event.startsWith("state lost")) return;
       const conversation = String(fields["conversation"]);
       const { meta } = conversationKeys(conversationId(conversation));
@@ -183,8 +185,8 @@ export class SimPlatform {
     return { debug: note, info: note, warn: note, error: note };
   }
 
-  #trace(line: string): void {
-    this.#parts.trace?.(`${Math.round(this.#parts.world.nowMs)} ${line}`);
+  #trace(line: () => string): void {
+    this.#parts.trace?.(`${Math.round(this.#parts.world.nowMs)} ${line()}`);
   }
 }
 
