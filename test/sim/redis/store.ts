@@ -30,7 +30,7 @@ type OfKind<K extends Kind> = Extract<Value, { kind: K }>;
 const wrongType = "WRONGTYPE Operation against a key holding the wrong kind of value";
 const notInteger = "ERR value is not an integer or out of range";
 const noFloat = "ERR value is not a valid float";
-const outOfMemory = "OOM command not allowed when used memory > 'maxmemory'.";
+export const outOfMemory = "OOM command not allowed when used memory > 'maxmemory'.";
 
 /** Refused when memory is out, unless a script may do it all the same. */
 const growing: ReadonlySet<string> = new Set("COPY HINCRBY HSET HSETNX RPUSH SET ZADD".split(" "));
@@ -411,7 +411,7 @@ const commands: Readonly<Record<string, Command>> = {
   ZREVRANGE: {
     args: 3,
     run: (store, [key = "", from, to]) => {
-      const pairs = ordered(store.of(key, "zset")?.scores ?? new Map()).reverse();
+      const pairs = ordered(store.of(key, "zset")?.scores ?? new Map()).toReversed();
       return range(pairs, integer(from), integer(to)).map(([member]) => member);
     },
   },
