@@ -104,7 +104,7 @@ export function apply(one: Break): (name: string, lua: string) => string {
     load(url, context, next) {
       const loaded = next(url, context);
       if (url !== target) return loaded;
-      return { ...loaded, source: broken(one, String(loaded.source)) };
+      return { ...loaded, source: broken(one, textOf(one)) };
     },
   });
   return (_, lua) => lua;

@@ -55,8 +55,12 @@ export class SimPlatform {
     this.#parts = parts;
     this.truth = new SimRedis({ world, lua, watcher: this.#watcher() });
     this.state = new SimRedis({
-      ...{ world, lua },
-      watcher: { before: () => true, after: () => undefined },
+      world,
+      lua,
+      watcher: {
+        before: () => true,
+        after: () => undefined,
+      },
     });
     this.wakes = new SimWakes(world);
     this.discord = new SimDiscord(world);
@@ -69,7 +73,10 @@ export class SimPlatform {
     const { world } = this.#parts;
     const process = this.#process("worker");
     const worker = new SimWorker({
-      ...{ world, process, wakes: this.wakes, log: this.#log(process) },
+      world,
+      process,
+      wakes: this.wakes,
+      log: this.#log(process),
       truth: this.#client(process, this.truth),
       state: this.#client(process, this.state),
       control: this.#client(process, this.truth),
@@ -119,11 +126,19 @@ export class SimPlatform {
     const process = this.#process("gateway");
     this.gateway = process;
     const { discord, shard, wakes } = this;
-    void startSimGateway({
-      ...{ process, wakes, discord, shard, translator, log: this.#log(process) },
+    startSimGateway({
+      process,
+      wakes,
+      discord,
+      shard,
+      translator,
+      log: this.#log(process),
       truth: this.#client(process, this.truth),
       state: this.#client(process, this.state),
       listening: this.#client(process, this.state),
+    }).catch(() => {
+      // A gateway that cannot start ends, and is started again.
+      if (this.gateway === process) this.killGateway();
     });
   }
 
@@ -190,8 +205,11 @@ export class SimPlatform {
   }
 }
 
+function bytes(text: string): Buffer {
+  return Buffer.from(text, "latin1");
+}
+
 function storedOf(value: Value): StoredValue {
-  const bytes = (text: string): Buffer => Buffer.from(text, "latin1");
   switch (value.kind) {
     case "string":
       return { kind: "string", value: bytes(value.value) };

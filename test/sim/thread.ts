@@ -20,7 +20,7 @@ assert(parentPort !== null, "runs in a worker thread only");
 const port = parentPort;
 const { breakName, trace, turns } = workerData as ThreadOptions;
 // Aborting is daily work here, and each abort would write down where it was called from.
-Error.stackTraceLimit = 0;
+Error.stackTraceLimit = trace ? 20 : 0;
 
 // Before anything of the platform is loaded.
 const { apply, breakNamed } = await import("./breaks.ts");
@@ -34,14 +34,35 @@ const say = (reply: ThreadReply): void => {
   port.postMessage(reply);
 };
 
+/** A promise nobody waits for has failed: a process of the platform would have ended there. */
+let stray: string | null = null;
+process.on("unhandledRejection", (error) => {
+  stray ??= error instanceof Error ? (error.stack ?? error.message) : String(error);
+});
+
 port.on("message", (seed: number) => {
+  stray = null;
   const options = {
-    ...{ ...shared, seed },
+    ...shared,
+    seed,
     ...(edit === undefined ? {} : { edit }),
-    ...(trace ? { trace: (line: string) => say({ kind: "trace", line }) } : {}),
+    ...(trace
+      ? {
+          trace: (line: string) =>
+            say({
+              kind: "trace",
+              line,
+            }),
+        }
+      : {}),
   };
   runSeed(options).then(
-    (result) => say({ kind: "result", result }),
+    (result) =>
+      say(
+        stray === null
+          ? { kind: "result", result }
+          : { kind: "failed", seed, reason: `nobody waited for what failed: ${stray}` },
+      ),
     (error: unknown) => {
       const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
       say({ kind: "failed", seed, reason });

@@ -95,7 +95,8 @@ export class SimRedis {
     if (!this.#up) return;
     this.#up = false;
     if (empty) this.store.clear();
-    for (const peer of [...this.#peers]) peer.cut();
+    // Each leaves the set as it is cut.
+    for (const peer of this.#peers) peer.cut();
     this.#options.world.after(downMs, () => {
       this.#up = true;
     });
