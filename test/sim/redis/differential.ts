@@ -8,6 +8,7 @@ import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { defineScripts } from "#infra/redis/scripts.ts";
 import { Random } from "../random.ts";
 import { anyKey, type Call, drawCall, scriptNames, suffix, timedKeys } from "./calls.ts";
+import { runCommand } from "./commands.ts";
 import { type Lua, parseScript, type Script } from "./lua.ts";
 import { type Reply, Store, type Value } from "./store.ts";
 
@@ -179,7 +180,7 @@ function runModel(
   const store = new Store();
   store.nowMs = Date.now();
   const replies = steps.map((step): Reply => {
-    if (step.kind === "command") return store.run(step.args);
+    if (step.kind === "command") return runCommand(store, step.args);
     const { args, keys, script } = step.call;
     const known = scripts.get(script)!.script;
     const count = known.numberOfKeys === undefined ? [String(keys.length)] : [];

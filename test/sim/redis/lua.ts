@@ -6,7 +6,8 @@
  * a comment. Comments are blanked, which keeps the line numbers of errors and saves half the time.
  */
 import { type LuaEngine, load, type ReplyValue } from "lua-redis-wasm";
-import { outOfMemory, type Reply, type Store } from "./store.ts";
+import { outOfMemory, runCommand } from "./commands.ts";
+import type { Reply, Store } from "./store.ts";
 
 export interface Script {
   readonly name: string;
@@ -59,7 +60,7 @@ export class Lua {
         ? [Number(args[0]), args.slice(1)]
         : [script.numberOfKeys, args];
     // Admitted once, a script may do what it does.
-    this.#target.call = (command) => store.run(command, true);
+    this.#target.call = (command) => runCommand(store, command, true);
     const bytes = own.map((arg) => Buffer.from(arg, "latin1"));
     return fromLua(
       this.#engine.evalWithArgs(script.code, bytes.slice(0, count), bytes.slice(count)),

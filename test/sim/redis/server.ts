@@ -5,6 +5,7 @@
 import type { Random } from "../random.ts";
 import { wallStartMs } from "../process.ts";
 import type { World } from "../world.ts";
+import { runCommand } from "./commands.ts";
 import type { Lua, Script } from "./lua.ts";
 import { type Reply, Store } from "./store.ts";
 
@@ -113,7 +114,7 @@ export class SimRedis {
     if (command.kind === "command") {
       const [name, channel = "", message = ""] = command.args;
       if (name === "PUBLISH") return { reply: this.#publish(channel, message) };
-      return { reply: this.at((store) => store.run(command.args)) };
+      return { reply: this.at((store) => runCommand(store, command.args)) };
     }
     const { args, script } = command;
     this.at(() => undefined);
