@@ -47,24 +47,6 @@ export const breaks: readonly Break[] = [
     line: 'await bell.ring({ conversation, headTurnId: "", model, traceId: "sweep" });',
     instead: "",
   },
-  {
-    name: "log-head",
-    file: "infra/redis/scripts/commit-turn.lua",
-    line: "if (redis.call('HGET', KEYS[2], 'logHead') or '0:0:0') ~= ARGV[4] then",
-    instead: "if false then",
-  },
-  {
-    name: "record",
-    file: "infra/redis/scripts/commit-turn.lua",
-    line: "if redis.call('EXISTS', KEYS[5]) == 1 then",
-    instead: "if false then",
-  },
-  {
-    name: "session",
-    file: "infra/discord/session-store.ts",
-    line: "const sequence = oldest === undefined ? this.session.sequence : oldest - 1;",
-    instead: "const sequence = this.session.sequence;",
-  },
 ];
 
 const root = join(import.meta.dirname, "..", "..");

@@ -87,7 +87,7 @@ export async function runSeed(options: RunOptions): Promise<SeedResult> {
   });
   return {
     ...resultOf(seed, world, witness),
-    violations: [...witness.violations, ...violations],
+    violations: [...witness.violations, ...witness.unheard(), ...violations],
   };
 }
 
