@@ -154,7 +154,12 @@ export async function startWorker(
     const patience = setTimeout(() => answerer.leave(), drainMsMax);
     await wakes.close();
     clearTimeout(patience);
-    for (const { slot, tenant } of slots.idle()) await states.saveIdle(slot, tenant);
+    for (const { slot, tenant } of slots.idle()) {
+      await states.saveIdle(slot, tenant).catch((error: unknown) => {
+        // It is computed again from the log; the others are still worth saving.
+        log.warn("state not saved", errorFields(error));
+      });
+    }
     await health.close();
     await bell.close();
     await engine.close();

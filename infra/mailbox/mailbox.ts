@@ -69,7 +69,11 @@ export class Mailbox {
       const reason =
         error instanceof Error ? (/^(?:OOM|MISCONF)\b/.exec(error.message)?.[0] ?? "") : "";
       if (reason === "") throw error;
-      return { kind: "refused", reason };
+      // A turn that is in already must not be told that it was refused.
+      const known = conversationKeys(turn.conversation).known(turn.id);
+      return (await this.#truth.exists(known)) === 1
+        ? { kind: "known" }
+        : { kind: "refused", reason };
     }
   }
 

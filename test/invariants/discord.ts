@@ -11,6 +11,8 @@ export interface ShownMessage {
   readonly content: string;
   /** The turn that it is a part of the answer to; null for messages of another kind. */
   readonly answers: TurnId | null;
+  /** Says why there is no answer; one that is given later may take its place. */
+  readonly notice?: boolean;
 }
 
 /** The parts that a record should be shown as; see `expectedParts` in `expected.ts`. */
@@ -28,14 +30,15 @@ export function shownOnce(
     for (const record of records) {
       const { origin, turn } = record;
       if (origin.kind === "cli" || picture.outbox.has(outboxMember(id, record))) continue;
-      const messages = byTurn.get(turn) ?? [];
+      const known = noted.get(nameOf(record)) ?? [];
+      const all = byTurn.get(turn) ?? [];
+      const messages = all.filter(({ id: own, notice }) => notice !== true || known.includes(own));
       const name = `reply ${nameOf(record)} of ${id}`;
       const strays = messages.filter(({ channelId }) => channelId !== origin.channelId);
       for (const { channelId } of strays) {
         violations.push({ kind: "crossed", what: `${name} is shown in channel ${channelId}` });
       }
       const ids = messages.map((message) => message.id);
-      const known = noted.get(nameOf(record)) ?? [];
       if (known.join() !== ids.join()) {
         const what = `${name} is shown by ${ids.join() || "nothing"}, noted ${known.join()}`;
         const kind = ids.length > known.length ? "duplicated" : "lost";

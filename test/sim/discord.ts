@@ -21,6 +21,8 @@ export interface SimMessage {
   readonly refersTo: string | null;
   /** The command that it is the answer to. */
   readonly interaction: string | null;
+  /** Says why there is no answer. */
+  readonly notice: boolean;
   content: string;
   components: readonly unknown[];
 }
@@ -76,7 +78,13 @@ export class SimDiscord {
 
   say(channelId: string, id: string, content: string): void {
     this.#add({
-      ...{ id, channelId, content, byUs: false, refersTo: null, interaction: null },
+      id,
+      channelId,
+      content,
+      byUs: false,
+      refersTo: null,
+      interaction: null,
+      notice: false,
       components: [],
     });
   }
@@ -126,7 +134,7 @@ export class SimDiscord {
             const result = this.#perform(request);
             answer = random.chance(unanswered) ? () => reject(lost) : () => resolve(result);
           } catch (error) {
-            answer = () => reject(error as Error);
+            answer = () => reject(error);
           }
         }
         this.#world.after(random.between(10, 60), () => process.deliver(answer));
@@ -183,7 +191,12 @@ export class SimDiscord {
     const id = this.snowflake();
     answer.messageId = id;
     this.#add({
-      ...{ id, channelId, byUs: true, refersTo: null, interaction: answer.interaction },
+      id,
+      channelId,
+      byUs: true,
+      refersTo: null,
+      interaction: answer.interaction,
+      notice: false,
       content: "",
       components: [],
     });
@@ -197,7 +210,11 @@ export class SimDiscord {
       if (first !== undefined) return wireOf(first);
     }
     const message: SimMessage = {
-      ...{ id: this.snowflake(), channelId, byUs: true, interaction: null },
+      id: this.snowflake(),
+      channelId,
+      byUs: true,
+      interaction: null,
+      notice: body.nonce?.endsWith("-n") === true,
       refersTo: body.message_reference?.message_id ?? null,
       content: (body.content ?? "").trim(),
       components: body.components ?? [],
@@ -240,7 +257,10 @@ export class SimDiscord {
 
 function wireOf({ components, content, byUs, id, interaction, refersTo }: SimMessage): APIMessage {
   const wire = {
-    ...{ id, content, components, author: { id: byUs ? selfId : "1" } },
+    id,
+    content,
+    components,
+    author: { id: byUs ? selfId : "1" },
     ...(refersTo === null ? {} : { message_reference: { message_id: refersTo } }),
     ...(interaction === null ? {} : { interaction_metadata: { id: interaction } }),
   };

@@ -63,6 +63,9 @@ function spoilSnapshot(platform: SimPlatform, { random }: World): void {
   });
 }
 
+/** The first session of the gateway is stored by then: what comes before it nobody replays, ms. */
+const settleMs = 1_500;
+
 /** Scripts around which a process dies, freezes or loses its connection; each sort of ending. */
 const endings = ["kill", "freeze", "cut"] as const;
 
@@ -83,8 +86,13 @@ export class Faults {
     Object.assign(platform.discord.trouble, { failing: some(0.05), unanswered: some(0.05) });
     Object.assign(platform.shard.trouble, { doubled: some(0.1), swapped: some(0.1) });
     const strikes = some(0.03);
-    platform.strike = (when, script, name) =>
-      this.#over || !random.chance(strikes) || this.#strikeAt(when, script, name);
+    // The moment that matters most: it is committed, and who did it has not heard of it.
+    const unheard = some(0.3);
+    platform.strike = (when, script, name) => {
+      if (this.#over || world.nowMs < settleMs) return true;
+      if (when === "after" && script === "commitTurn" && random.chance(unheard)) return false;
+      return !random.chance(strikes) || this.#strikeAt(name);
+    };
   }
 
   /** From now on everything works, and what was broken is mended. */
@@ -100,8 +108,7 @@ export class Faults {
 
   #repeat(deed: Deed, meanMs: number): void {
     const { random } = this.#world;
-    // The first session of the gateway is stored by then: what comes before it nobody replays.
-    const pause = 1_500 + -Math.log(1 - random.unit()) * meanMs;
+    const pause = settleMs + -Math.log(1 - random.unit()) * meanMs;
     this.#world.after(pause, () => {
       if (this.#over) return;
       deed(this.#platform, this.#world);
@@ -109,9 +116,9 @@ export class Faults {
     });
   }
 
-  #strikeAt(when: "before" | "after", script: string, name: string): boolean {
+  /** False: the connection breaks. */
+  #strikeAt(name: string): boolean {
     const { random } = this.#world;
-    if (this.#world.nowMs < 1_500) return true;
     const ending = random.pick(endings);
     if (ending === "cut") return false;
     const gateway = this.#platform.gateway;
@@ -120,8 +127,6 @@ export class Faults {
       else gateway.freeze(random.between(500, 8_000));
     } else if (ending === "kill") this.#platform.killWorker(name);
     else this.#platform.freezeWorker(name, random.between(1_000, 15_000));
-    void when;
-    void script;
     return true;
   }
 }

@@ -55,8 +55,12 @@ export class SimPlatform {
     this.#parts = parts;
     this.truth = new SimRedis({ world, lua, watcher: this.#watcher() });
     this.state = new SimRedis({
-      ...{ world, lua },
-      watcher: { before: () => true, after: () => undefined },
+      world,
+      lua,
+      watcher: {
+        before: () => true,
+        after: () => undefined,
+      },
     });
     this.wakes = new SimWakes(world);
     this.discord = new SimDiscord(world);
@@ -69,7 +73,10 @@ export class SimPlatform {
     const { world } = this.#parts;
     const process = this.#process("worker");
     const worker = new SimWorker({
-      ...{ world, process, wakes: this.wakes, log: this.#log(process) },
+      world,
+      process,
+      wakes: this.wakes,
+      log: this.#log(process),
       truth: this.#client(process, this.truth),
       state: this.#client(process, this.state),
       control: this.#client(process, this.truth),
@@ -85,7 +92,7 @@ export class SimPlatform {
     worker.process.kill();
     this.workers.delete(name);
     this.wakes.missed(worker.process);
-    this.#trace(`${name} killed`);
+    this.#trace(() => `${name} killed`);
     const { world } = this.#parts;
     world.after(world.random.between(300, 3_000), () => this.startWorker());
   }
@@ -95,13 +102,13 @@ export class SimPlatform {
     if (worker === undefined) return;
     worker.process.freeze(ms);
     this.wakes.missed(worker.process);
-    this.#trace(`${name} frozen for ${Math.round(ms)} ms`);
+    this.#trace(() => `${name} frozen for ${Math.round(ms)} ms`);
   }
 
   async drainWorker(name: string): Promise<void> {
     const worker = this.workers.get(name);
     if (worker === undefined) return;
-    this.#trace(`${name} drains`);
+    this.#trace(() => `${name} drains`);
     this.workers.delete(name);
     this.startWorker();
     try {
@@ -110,7 +117,7 @@ export class SimPlatform {
       worker.process.kill();
       this.wakes.leave(worker.process);
       this.wakes.missed(worker.process);
-      this.#trace(`${name} gone`);
+      this.#trace(() => `${name} gone`);
     }
   }
 
@@ -119,18 +126,27 @@ export class SimPlatform {
     const process = this.#process("gateway");
     this.gateway = process;
     const { discord, shard, wakes } = this;
-    void startSimGateway({
-      ...{ process, wakes, discord, shard, translator, log: this.#log(process) },
+    startSimGateway({
+      process,
+      wakes,
+      discord,
+      shard,
+      translator,
+      log: this.#log(process),
       truth: this.#client(process, this.truth),
       state: this.#client(process, this.state),
       listening: this.#client(process, this.state),
+    }).catch(() => {
+      // A gateway that cannot start ends, and is started again.
+      if (this.gateway === process) this.killGateway();
     });
   }
 
   killGateway(): void {
     if (this.gateway === null) return;
     this.gateway.kill();
-    this.#trace(`${this.gateway.name} killed`);
+    const { name } = this.gateway;
+    this.#trace(() => `${name} killed`);
     this.gateway = null;
     const { world } = this.#parts;
     world.after(world.random.between(300, 4_000), () => this.startGateway());
@@ -164,7 +180,8 @@ export class SimPlatform {
       },
       after: (peer, script, run) => {
         this.#trace(
-          `${peer.name} ${script.name} ${run.args[0]}: ${JSON.stringify(run.reply).slice(0, 80)}`,
+          () =>
+            `${peer.name} ${script.name} ${run.args[0]}: ${JSON.stringify(run.reply).slice(0, 80)}`,
         );
         witness.after(script, run);
         if (!this.strike("after", script.name, peer.name)) peer.cut();
@@ -174,7 +191,7 @@ export class SimPlatform {
 
   #log(process: SimProcess): Log {
     const note = (event: string, fields: LogFields = {}): void => {
-      this.#trace(`${process.name}: ${event} ${JSON.stringify(fields)}`);
+      this.#trace(() => `${process.name}: ${event} ${JSON.stringify(fields)}`);
       if (!event.startsWith("state lost")) return;
       const conversation = String(fields["conversation"]);
       const { meta } = conversationKeys(conversationId(conversation));
@@ -183,13 +200,16 @@ export class SimPlatform {
     return { debug: note, info: note, warn: note, error: note };
   }
 
-  #trace(line: string): void {
-    this.#parts.trace?.(`${Math.round(this.#parts.world.nowMs)} ${line}`);
+  #trace(line: () => string): void {
+    this.#parts.trace?.(`${Math.round(this.#parts.world.nowMs)} ${line()}`);
   }
 }
 
+function bytes(text: string): Buffer {
+  return Buffer.from(text, "latin1");
+}
+
 function storedOf(value: Value): StoredValue {
-  const bytes = (text: string): Buffer => Buffer.from(text, "latin1");
   switch (value.kind) {
     case "string":
       return { kind: "string", value: bytes(value.value) };

@@ -14,6 +14,8 @@ import { Witness } from "./witness.ts";
 import { World } from "./world.ts";
 import { openRepliesKey } from "#infra/redis/keys.ts";
 
+/** People have written everything by then, however much stood still meanwhile. */
+const busyMsMax = 60 * 60_000;
 /** Everything must be finished this long after the last fault. */
 const quietMsMax = 240_000;
 const lookMs = 500;
@@ -42,6 +44,7 @@ export async function runSeed(options: RunOptions): Promise<SeedResult> {
   const world = new World(seed);
   const witness = new Witness();
   const platform = new SimPlatform({ ...options, world, witness });
+  const { discord, shard } = platform;
   const faults = new Faults(platform, world);
   const { random } = world;
   const habit = (max: number): number => (random.chance(0.6) ? random.between(0, max) : 0);
@@ -49,16 +52,19 @@ export async function runSeed(options: RunOptions): Promise<SeedResult> {
     chat: habit(0.3),
     undo: habit(0.08),
     reset: habit(0.03),
-    again: habit(0.15),
+    again: habit(0.4),
     stop: habit(0.08),
     poison: habit(0.03),
   };
-  const users = new Users({ world, witness, habits, ...platform }, turns);
+  const users = new Users({ world, witness, habits, discord, shard }, turns);
   const channels = Array.from({ length: 3 + random.below(6) }, (_, index) => `${10 + index}`);
   world.after(1_000, () => channels.forEach((channel) => users.enter(channel)));
 
-  watchFor(world, () => users.finished, Infinity);
+  // What is broken once stays broken, and may go on for ever.
+  const isBroken = (): boolean => witness.violations.length > 0;
+  watchFor(world, () => users.finished || isBroken(), busyMsMax);
   await world.drive();
+  if (isBroken()) return { ...resultOf(seed, world, witness), violations: witness.violations };
   faults.end();
   const quietFromMs = world.nowMs;
   watchFor(world, () => platform.truth.at(isSettled), quietMsMax);
@@ -80,11 +86,13 @@ export async function runSeed(options: RunOptions): Promise<SeedResult> {
     marks: new Map(conversations.map(([id, channel]) => [id, wordOf(channel)])),
   });
   return {
-    seed,
-    turns: witness.said.size,
-    virtualMs: world.nowMs,
-    violations: [...witness.violations, ...violations],
+    ...resultOf(seed, world, witness),
+    violations: [...witness.violations, ...witness.unheard(), ...violations],
   };
+}
+
+function resultOf(seed: number, world: World, witness: Witness): Omit<SeedResult, "violations"> {
+  return { seed, turns: witness.said.size, virtualMs: world.nowMs };
 }
 
 /** Looks every now and then, and ends the drive when what it looks for is there, or too late. */

@@ -87,13 +87,20 @@ export class Users {
     discord.say(channelId, id, text);
     const self = { id: selfId, username: "eyrie", global_name: null };
     const d = {
-      ...{ id, channel_id: channelId, guild_id: guildId, type: MessageType.Default },
-      author: { id: userOf(channelId), username: "ada", global_name: null },
+      id,
+      channel_id: channelId,
+      guild_id: guildId,
+      type: MessageType.Default,
+      author: {
+        id: userOf(channelId),
+        username: "ada",
+        global_name: null,
+      },
       content: `<@${selfId}> ${text}`,
       mentions: [self],
     };
     const event = { op: 0, t: GatewayDispatchEvents.MessageCreate, d };
-    shard.emit(event as never, (sequence) => {
+    shard.emit(event, (sequence) => {
       if (!witness.order.has(id)) witness.order.set(id, sequence);
     });
   }
@@ -130,12 +137,21 @@ export class Users {
     const token = `${channelId}-${id}`;
     discord.interact(id, token, messageId);
     const d = {
-      ...{ id, application_id: applicationId, token, locale: "en-US", guild_id: guildId },
-      ...{ channel_id: channelId, channel: { id: channelId, type: 0 }, app_permissions: "0" },
-      member: { user: { id: userOf(channelId) }, permissions: "0" },
+      id,
+      application_id: applicationId,
+      token,
+      locale: "en-US",
+      guild_id: guildId,
+      channel_id: channelId,
+      channel: { id: channelId, type: 0 },
+      app_permissions: "0",
+      member: {
+        user: { id: userOf(channelId) },
+        permissions: "0",
+      },
       ...order,
     };
-    shard.emit({ op: 0, t: GatewayDispatchEvents.InteractionCreate, d } as never);
+    shard.emit({ op: 0, t: GatewayDispatchEvents.InteractionCreate, d });
   }
 }
 

@@ -33,10 +33,21 @@ export class Witness {
   readonly said = new Map<TurnId, SaidTurn>();
   /** Turn → place in the stream of events; null where nothing says what came first. */
   readonly order = new Map<string, number | null>();
+  /** Turns that were told that there is no room. */
+  readonly refused = new Set<string>();
   readonly committed = new Set<string>();
   readonly #turns = new Map<TurnId, Turn>();
   readonly #histories = new Map<ConversationId, History>();
   #moment: Moment = { lease: null, claims: 0 };
+
+  /** Messages that were sent to the gateway, and neither taken nor refused: nobody will know of them. */
+  unheard(): Violation[] {
+    return [...this.order.keys()].flatMap((id): Violation[] =>
+      this.said.has(turnId(id)) || this.refused.has(id)
+        ? []
+        : [{ kind: "lost", what: `message ${id} was never put into a mailbox` }],
+    );
+  }
 
   /** Turns of a conversation that were said and not answered. */
   waiting(conversation: ConversationId): number {
@@ -94,7 +105,11 @@ export class Witness {
     const seq = Array.isArray(reply) ? Number(reply[0]) : -5;
     if (seq === 0) return;
     // Refused now and let in later: then it stands where it was let in.
-    if (seq < 0) return void this.order.set(turn, null);
+    if (seq < 0) {
+      this.refused.add(turn);
+      this.order.set(turn, null);
+      return;
+    }
     if (this.said.has(turn)) this.#say("duplicated", `turn ${turn} was put into its mailbox twice`);
     this.#turns.set(turn, decodeRecord(decodeText(record), "turn") as Turn);
     this.said.set(turn, {

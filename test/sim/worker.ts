@@ -94,7 +94,9 @@ export class SimWorker {
       if (waitedMs === drainMsMax) this.#answerer.leave();
       await clock.sleep(100);
     }
-    for (const { slot, tenant } of this.#slots.idle()) await this.#states.saveIdle(slot, tenant);
+    for (const { slot, tenant } of this.#slots.idle()) {
+      await this.#states.saveIdle(slot, tenant).catch(() => undefined);
+    }
     this.#parts.wakes.leave(this.process);
   }
 

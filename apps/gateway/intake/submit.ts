@@ -64,7 +64,7 @@ export async function submit(question: Question, parts: SubmitParts): Promise<Su
 }
 
 async function submitInTurn(question: Question, parts: SubmitParts): Promise<Submitted> {
-  const { ledger, log, mailbox, metrics, renders } = parts;
+  const { log, mailbox, metrics, renders } = parts;
   const turn = turnFor(question, parts);
   const appended = await mailbox.append(turn);
   if (appended.kind === "refused") {
@@ -73,9 +73,10 @@ async function submitInTurn(question: Question, parts: SubmitParts): Promise<Sub
   }
   if (appended.kind === "full") return refuse("MAILBOX_FULL", metrics);
   if (appended.kind === "known") {
-    // Told twice. A reply that is in the ledger is shown, or was: the outbox knows.
-    const key = { turn: turn.id, attempt: turn.attempt };
-    if ((await ledger.reply(turn.conversation, key)) !== null) return { kind: "accepted" };
+    // Told twice. One that waits no more was answered (the outbox knows), asked again, or taken back.
+    const waiting = await mailbox.waiting(turn.conversation);
+    const waits = waiting.some(({ attempt, id }) => id === turn.id && attempt === turn.attempt);
+    if (!waits) return { kind: "accepted" };
   } else {
     metrics.turns.inc();
     log.info("turn queued", { turn: turn.id, conversation: turn.conversation });

@@ -260,7 +260,9 @@ export class Render {
     const { conversation, key } = this.#reply;
     const noted = await ledger.parts(conversation, key);
     const found = await this.#find(noted[0] ?? null);
-    const messageIds = found.length > noted.length ? found : noted;
+    // Older ones that are not noted are no parts: a notice that the turn was refused at first, say.
+    const last = BigInt(noted.at(-1) ?? 0);
+    const messageIds = [...noted, ...found.filter((messageId) => BigInt(messageId) > last)];
     for (const [index, messageId] of messageIds.entries()) {
       this.#shown.push({ messageId, content: null, button: null });
       if (index >= noted.length) await ledger.notePart(conversation, key, { index, messageId });

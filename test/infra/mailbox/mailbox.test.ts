@@ -67,6 +67,8 @@ describe("append", () => {
     await mailbox.append(aTurn(1));
     await truth.config("SET", "maxmemory", "1");
     expect(await mailbox.append(aTurn(2))).toEqual({ kind: "refused", reason: "OOM" });
+    // What is in already is known, not refused.
+    expect(await mailbox.append(aTurn(1))).toEqual({ kind: "known" });
     // What was admitted is still answered: that is how memory comes back.
     expect((await commit(await claimed())).kind).toBe("committed");
     await truth.config("SET", "maxmemory", "0");

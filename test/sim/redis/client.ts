@@ -104,7 +104,7 @@ class Connection implements Peer {
         this.#open = true;
         server.connect(this);
         for (const channel of this.#channels) server.subscribe(this, channel);
-        for (const pending of [...this.#pending]) this.#transmit(pending);
+        for (const pending of this.#pending) this.#transmit(pending);
       });
     });
   }
@@ -114,7 +114,8 @@ class Connection implements Peer {
     const epoch = this.#epoch;
     this.#lastArrivalMs = Math.max(this.#lastArrivalMs, world.nowMs + server.latencyMs());
     world.after(this.#lastArrivalMs - world.nowMs, () => {
-      if (epoch !== this.#epoch || !server.up) return;
+      if (epoch !== this.#epoch) return;
+      if (!server.up) return this.cut();
       const replies = server.run(this, { commands: pending.commands });
       if (replies === null) return this.cut();
       this.#lastAnswerMs = Math.max(this.#lastAnswerMs, world.nowMs + server.latencyMs());
@@ -229,7 +230,7 @@ async function* pages(
   connection: Connection,
   args: readonly string[],
   { match }: Scan = {},
-): AsyncGenerator<unknown> {
+): AsyncGenerator {
   const matching = match === undefined ? [] : ["MATCH", encodeText(match)];
   const [reply = null] = await connection.send([{ kind: "command", args: [...args, ...matching] }]);
   if (Array.isArray(reply)) yield textOf(reply[1] ?? null);

@@ -6,6 +6,7 @@
  * a comment. Comments are blanked, which keeps the line numbers of errors and saves half the time.
  */
 import { type LuaEngine, load, type ReplyValue } from "lua-redis-wasm";
+import { outOfMemory, runCommand } from "./commands.ts";
 import type { Reply, Store } from "./store.ts";
 
 export interface Script {
@@ -15,9 +16,6 @@ export interface Script {
   /** `allow-oom`, `no-writes`; empty for a plain `#!lua`. */
   readonly flags: ReadonlySet<string>;
 }
-
-const notAllowed =
-  "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'";
 
 export function parseScript(name: string, lua: string, numberOfKeys?: number): Script {
   const [first = "", ...rest] = lua.split("\n");
@@ -55,14 +53,14 @@ export class Lua {
   run(script: Script, store: Store, args: readonly string[]): Reply {
     const { flags } = script;
     if (store.full && !flags.has("allow-oom") && !flags.has("no-writes")) {
-      return { error: notAllowed };
+      return { error: outOfMemory };
     }
     const [count, own] =
       script.numberOfKeys === undefined
         ? [Number(args[0]), args.slice(1)]
         : [script.numberOfKeys, args];
     // Admitted once, a script may do what it does.
-    this.#target.call = (command) => store.run(command, true);
+    this.#target.call = (command) => runCommand(store, command, true);
     const bytes = own.map((arg) => Buffer.from(arg, "latin1"));
     return fromLua(
       this.#engine.evalWithArgs(script.code, bytes.slice(0, count), bytes.slice(count)),
@@ -87,5 +85,5 @@ function fromLua(value: ReplyValue): Reply {
   if (typeof value === "object" && "err" in value) {
     return { error: `${value.code?.toString() ?? "ERR"} ${value.err.toString()}` };
   }
-  throw new TypeError(`a reply of a kind that no script gives: ${String(value)}`);
+  throw new TypeError(`a reply of a kind that no script gives: ${JSON.stringify(value)}`);
 }

@@ -5,6 +5,7 @@
 import type { Random } from "../random.ts";
 import { wallStartMs } from "../process.ts";
 import type { World } from "../world.ts";
+import { runCommand } from "./commands.ts";
 import type { Lua, Script } from "./lua.ts";
 import { type Reply, Store } from "./store.ts";
 
@@ -95,7 +96,8 @@ export class SimRedis {
     if (!this.#up) return;
     this.#up = false;
     if (empty) this.store.clear();
-    for (const peer of [...this.#peers]) peer.cut();
+    // Each leaves the set as it is cut.
+    for (const peer of this.#peers) peer.cut();
     this.#options.world.after(downMs, () => {
       this.#up = true;
     });
@@ -112,7 +114,7 @@ export class SimRedis {
     if (command.kind === "command") {
       const [name, channel = "", message = ""] = command.args;
       if (name === "PUBLISH") return { reply: this.#publish(channel, message) };
-      return { reply: this.at((store) => store.run(command.args)) };
+      return { reply: this.at((store) => runCommand(store, command.args)) };
     }
     const { args, script } = command;
     this.at(() => undefined);
