@@ -92,9 +92,7 @@ async function valueOf(truth: ScriptedRedis, key: string, name: string): Promise
     case "hash":
       return truth.hgetall(key);
     case "list":
-      return name === "log"
-        ? (await truth.lrangeBuffer(key, 0, -1)).map(readableBlock)
-        : (await truth.lrange(key, 0, -1)).map(name === "turns" ? readableTurn : readable);
+      return (await truth.lrangeBuffer(key, 0, -1)).map(readableEntry(name));
     default:
       return null;
   }
@@ -116,7 +114,12 @@ function readableBlock(block: Buffer): unknown {
   });
 }
 
-function readableTurn(record: string): unknown {
+function readableEntry(list: string): (entry: Buffer) => unknown {
+  if (list === "log") return readableBlock;
+  return list === "turns" ? readableTurn : (entry) => readable(entry.toString());
+}
+
+function readableTurn(record: Buffer): unknown {
   return undamaged(() => {
     const past = decodePastTurn(record);
     return { ...past, from: formatLogHead(past.from) };

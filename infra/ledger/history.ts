@@ -56,7 +56,7 @@ export class History {
 
   /** The turns that can be taken back, oldest first. */
   async turns(conversation: ConversationId): Promise<PastTurn[]> {
-    const entries = await this.#truth.lrange(conversationKeys(conversation).turns, 0, -1);
+    const entries = await this.#truth.lrangeBuffer(conversationKeys(conversation).turns, 0, -1);
     return entries.map(decodePastTurn);
   }
 

@@ -154,7 +154,7 @@ export class Ledger {
 
   /** Where the log stood before the oldest turn that can be taken back; null when none can. */
   async undoHorizon(conversation: ConversationId): Promise<LogHead | null> {
-    const oldest = await this.#truth.lindex(conversationKeys(conversation).turns, 0);
+    const oldest = await this.#truth.lindexBuffer(conversationKeys(conversation).turns, 0);
     return oldest === null ? null : decodePastTurn(oldest).from;
   }
 

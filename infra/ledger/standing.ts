@@ -15,7 +15,7 @@ export interface Standing {
   readonly last: string | null;
   /** As stored, oldest first. */
   readonly blocks: readonly Buffer[];
-  readonly turns: readonly string[];
+  readonly turns: readonly Buffer[];
 }
 
 export async function readStanding(
@@ -33,6 +33,6 @@ export async function readStanding(
     community: community.toString(),
     last: last.length === 0 ? null : last.toString(),
     blocks,
-    turns: turns.map(String),
+    turns,
   };
 }
