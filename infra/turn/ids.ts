@@ -37,6 +37,10 @@ export function communityId(text: string): CommunityId {
   return text as CommunityId;
 }
 
+export function isUserId(text: string): text is UserId {
+  return turnPattern.test(text);
+}
+
 export function userId(text: string): UserId {
   assert(turnPattern.test(text), `not a user id: ${JSON.stringify(text)}`);
   return text as UserId;

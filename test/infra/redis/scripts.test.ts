@@ -11,6 +11,8 @@ const admits = new Set([
   "name-snapshot.lua",
   "plant-conversation.lua",
   "regenerate-turn.lua",
+  "replace-snapshot.lua",
+  "replace-value.lua",
 ]);
 const reads = new Set(["read-conversation.lua"]);
 
