@@ -151,6 +151,23 @@ export function describeVerbs(program: Command): Command {
       (await import("./verbs/conversation.ts")).remove(name, options),
     );
 
+  verb(program, "backup")
+    .description("write every conversation into one file while the platform runs")
+    .argument(
+      "<file>",
+      "file to write; it appears whole or not at all, encrypted if EYRIE_KEYS is set",
+    )
+    .option("--force", "replace a file that is there")
+    .option("--json", "print JSON")
+    .action(async (file, options) => (await import("./verbs/backup.ts")).backup(file, options));
+  verb(program, "restore")
+    .description("put the conversations of a backup back")
+    .argument("<file>", "file that eyrie backup wrote")
+    .option("--replace", "delete conversations that are there and put the backup's in their place")
+    .option("--yes", "do not ask")
+    .option("--json", "print JSON")
+    .action(async (file, options) => (await import("./verbs/backup.ts")).restore(file, options));
+
   describeKeys(program);
   verb(program, "doctor")
     .description("what is missing on this machine and how to mend it")

@@ -35,7 +35,8 @@ export type RecordKind =
   | "snapshot"
   | "open reply"
   | "pending fork"
-  | "live frame";
+  | "live frame"
+  | "backup";
 
 /** Where a record lies: a record is only ever opened where it was sealed. */
 export interface Place {

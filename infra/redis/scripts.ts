@@ -68,6 +68,11 @@ export interface Scripts {
   notePart(...args: Argument[]): Promise<number>;
   markDelivered(...args: Argument[]): Promise<number>;
   nameSnapshot(...args: Argument[]): Promise<number>;
+  copyConversationBuffer(
+    numberOfKeys: number,
+    ...args: Argument[]
+  ): Promise<[type: Buffer, msLeft: number, values: Buffer[]][]>;
+  restoreConversation(numberOfKeys: number, ...args: Argument[]): Promise<number>;
   replaceValue(...args: Argument[]): Promise<number>;
   replaceSnapshot(...args: Argument[]): Promise<number>;
 }
@@ -91,6 +96,8 @@ const scriptNames = [
   "note-part",
   "mark-delivered",
   "name-snapshot",
+  "copy-conversation",
+  "restore-conversation",
   "replace-value",
   "replace-snapshot",
 ] as const;
