@@ -15,7 +15,7 @@ const [one, twin] = [aConversation("one"), aConversation("twin")];
 let platform: TestPlatform;
 
 beforeAll(async () => {
-  platform = await TestPlatform.start(newKey());
+  platform = await TestPlatform.start({ keys: newKey() });
 });
 
 afterAll(async () => {
