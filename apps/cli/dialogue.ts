@@ -3,6 +3,8 @@
  * Discord message, only that the reply is printed instead of edited into a channel.
  */
 import { randomInt } from "node:crypto";
+import type { Redis } from "ioredis";
+import type { Config } from "#infra/config/config.ts";
 import { requestStop } from "#infra/control/control.ts";
 import { Conversations } from "#infra/conversation/conversations.ts";
 import { EyrieError } from "#infra/errors/error.ts";
@@ -12,6 +14,7 @@ import { LiveSubscriber } from "#infra/live/live.ts";
 import { addFrame, emptyView } from "#infra/live/view.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
+import { openRecords, type Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import {
   type ConversationId,
@@ -50,37 +53,48 @@ export class Dialogue {
   readonly #options: DialogueOptions;
 
   private constructor(
-    redis: { readonly truth: ScriptedRedis; readonly state: ScriptedRedis },
+    redis: {
+      readonly truth: ScriptedRedis;
+      readonly state: ScriptedRedis;
+      readonly records: Records;
+    },
     wiring: {
       readonly connections: { disconnect(): void }[];
       readonly subscriber: LiveSubscriber;
       readonly options: DialogueOptions;
     },
   ) {
-    const { truth } = redis;
+    const { records, truth } = redis;
     this.#truth = truth;
     this.#subscriber = wiring.subscriber;
     this.#connections = wiring.connections;
-    this.#mailbox = new Mailbox(truth);
-    this.#ledger = new Ledger(truth);
+    this.#mailbox = new Mailbox(truth, records);
+    this.#ledger = new Ledger(truth, records);
     this.#bell = new WakeBell(truth);
-    this.#conversations = new Conversations(redis, this.#bell);
+    this.#conversations = new Conversations(redis, this.#bell, records);
     this.#options = wiring.options;
   }
 
   static async open(
+    config: Config,
     addresses: { readonly truthUrl: string; readonly stateUrl: string },
     options: DialogueOptions,
   ): Promise<Dialogue> {
-    const truth = await connectRedis(addresses.truthUrl);
-    const state = await connectRedis(addresses.stateUrl);
-    const listening = await duplicateRedis(state);
-    const redis = { truth, state };
-    return new Dialogue(redis, {
-      connections: [truth, state, listening],
-      subscriber: new LiveSubscriber(listening),
-      options,
-    });
+    const connections: Redis[] = [];
+    try {
+      const truth = await connectRedis(addresses.truthUrl);
+      connections.push(truth);
+      const records = await openRecords(config, truth);
+      const state = await connectRedis(addresses.stateUrl);
+      connections.push(state);
+      const listening = await duplicateRedis(state);
+      connections.push(listening);
+      const subscriber = new LiveSubscriber(listening, records);
+      return new Dialogue({ truth, state, records }, { connections, subscriber, options });
+    } catch (error) {
+      for (const connection of connections) connection.disconnect();
+      throw error;
+    }
   }
 
   /**

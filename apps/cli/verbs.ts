@@ -142,19 +142,61 @@ export function describeVerbs(program: Command): Command {
     .option("--json", "accepted for symmetry: the output is always JSON")
     .action(async (name) => (await import("./verbs/conversation.ts")).exportAll(name));
   verb(conversation, "delete")
-    .description("delete everything that is stored of it")
-    .argument("<id>", id)
+    .description("delete everything that is stored of it, or of one person in it or in all")
+    .argument("[id]", `${id}; may be left out with --user`)
+    .option("--user <id>", "only this Discord user: their turns, and what was said after the first")
     .option("--yes", "do not ask")
     .option("--json", "print JSON")
     .action(async (name, options) =>
       (await import("./verbs/conversation.ts")).remove(name, options),
     );
 
+  verb(program, "backup")
+    .description("write every conversation into one file while the platform runs")
+    .argument(
+      "<file>",
+      "file to write; it appears whole or not at all, encrypted if EYRIE_KEYS is set",
+    )
+    .option("--force", "replace a file that is there")
+    .option("--json", "print JSON")
+    .action(async (file, options) => (await import("./verbs/backup.ts")).backup(file, options));
+  verb(program, "restore")
+    .description("put the conversations of a backup back")
+    .argument("<file>", "file that eyrie backup wrote")
+    .option("--replace", "delete conversations that are there and put the backup's in their place")
+    .option("--yes", "do not ask")
+    .option("--json", "print JSON")
+    .action(async (file, options) => (await import("./verbs/backup.ts")).restore(file, options));
+
+  describeKeys(program);
   verb(program, "doctor")
     .description("what is missing on this machine and how to mend it")
     .option("--json", "print JSON")
     .action(async (options) => (await import("./verbs/doctor.ts")).doctor(options));
   return program;
+}
+
+function describeKeys(program: Command): void {
+  const keys = verb(program, "keys").description("the keys that encrypt what people said");
+  verb(keys, "new")
+    .description("make a key; the first one in EYRIE_KEYS encrypts, all of them decrypt")
+    .option("--file <path>", "put it in front of the keys in this file; default: print it")
+    .option("--json", "print JSON")
+    .action(async (options) => (await import("./verbs/keys.ts")).make(options));
+  verb(keys, "status")
+    .description("how much is encrypted with which key")
+    .option("--json", "print JSON")
+    .action(async (options) => (await import("./verbs/keys.ts")).status(options));
+  verb(keys, "rotate")
+    .description("encrypt everything with the first key; may be stopped and run again")
+    .option("--json", "print JSON")
+    .action(async (options) => (await import("./verbs/keys.ts")).rotate(options));
+  verb(keys, "forget")
+    .description("give up a lost key: delete the conversations that only it can open")
+    .argument("<id>", "the key's id, as the error names it")
+    .option("--yes", "do not ask")
+    .option("--json", "print JSON")
+    .action(async (id, options) => (await import("./verbs/keys.ts")).forget(id, options));
 }
 
 function describeBench(program: Command): void {

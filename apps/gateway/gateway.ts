@@ -16,6 +16,7 @@ import { Ledger } from "#infra/ledger/ledger.ts";
 import { LiveSubscriber } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
+import { openRecords, type Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
@@ -97,13 +98,14 @@ async function open(
   const translator = await loadTranslator();
   const truth = await connectRedis(options.truthUrl);
   onClose(async () => truth.quit());
+  const records = await openRecords(config, truth);
   const state = await connectRedis(options.stateUrl);
   onClose(async () => state.quit());
   const listening = await duplicateRedis(state);
   onClose(async () => listening.quit());
   const bell = new WakeBell(truth);
   onClose(async () => bell.close());
-  const conversations = new Conversations({ truth, state }, bell);
+  const conversations = new Conversations({ truth, state }, bell, records);
 
   const rest = new REST({ api: config.DISCORD_API_URL, version: "10" }).setToken(token);
   onClose(async () => {
@@ -115,15 +117,15 @@ async function open(
   const registry = createMetrics();
   const metrics = gatewayMetrics(registry, { openReplies: () => renders.size });
   countRateLimits(rest, metrics);
-  const shared = { ...identity, config, rest, token, truth, translator, log, metrics };
+  const shared = { ...identity, config, rest, token, truth, translator, log, metrics, records };
   const rooms = {
-    mailbox: new Mailbox(truth),
-    ledger: new Ledger(truth),
+    mailbox: new Mailbox(truth, records),
+    ledger: new Ledger(truth, records),
     bell,
     conversations,
     model,
   };
-  const live = new LiveSubscriber(listening);
+  const live = new LiveSubscriber(listening, records);
   const { buttons, renders } = outbound({ ...shared, ...rooms, live }, options.editIntervalMsMin);
   const { forks, intake, lanes } = inbound({ ...shared, ...rooms, buttons, renders });
   const sessions = new SessionStore(truth, {
@@ -165,6 +167,7 @@ interface Shared extends Identity {
   readonly rest: REST;
   readonly token: string;
   readonly truth: ScriptedRedis;
+  readonly records: Records;
   readonly translator: Translator;
   readonly log: Log;
   readonly metrics: GatewayMetrics;
@@ -181,7 +184,7 @@ function outbound(
   const buttons = new Buttons(parts.token);
   const streams = (): number => renders.size;
   const pacer = new Pacer({ clock, streams, ...(floorMs === undefined ? {} : { floorMs }) });
-  const openReplies = new OpenReplies(parts.truth, parts.applicationId);
+  const openReplies = new OpenReplies(parts.truth, parts.applicationId, parts.records);
   const renders = new Renders({ ...parts, openReplies, pacer, clock, buttons });
   return { renders, buttons };
 }
@@ -200,7 +203,7 @@ function inbound(
   const lanes = new Lanes();
   const locales = new Locales(translator, config.EYRIE_LOCALE);
   const replyTokensMax = config.EYRIE_REPLY_TOKENS_MAX;
-  const pendingForks = new PendingForks(parts.truth, parts.applicationId);
+  const pendingForks = new PendingForks(parts.truth, parts.applicationId, parts.records);
   const forks = new Forks({ ...parts, pendingForks, clock: systemClock });
   const submitting = {
     ...parts,

@@ -15,6 +15,7 @@ import { Ledger } from "#infra/ledger/ledger.ts";
 import { LivePublisher } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
+import { openRecords } from "#infra/redis/records.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
@@ -58,11 +59,12 @@ export async function startWorker(
     threads: config.EYRIE_THREADS === 0 ? physicalCores() : config.EYRIE_THREADS,
   });
   const truth = await connectRedis(addresses.truthUrl);
+  const records = await openRecords(config, truth);
   const state = await connectRedis(addresses.stateUrl);
   const control = await duplicateRedis(truth);
   const bell = new WakeBell(truth);
-  const ledger = new Ledger(truth);
-  const mailbox = new Mailbox(truth);
+  const ledger = new Ledger(truth, records);
+  const mailbox = new Mailbox(truth, records);
   const id = randomBytes(6).toString("hex");
   const registry = createMetrics();
   const metrics = createWorkerMetrics(registry, () => batch.running);
@@ -70,7 +72,7 @@ export async function startWorker(
   const slots = new Slots(engine.info.slots);
   const states = new States(
     engine,
-    { ledger, mailbox, snapshots: new SnapshotStore(state) },
+    { ledger, mailbox, snapshots: new SnapshotStore(state, records) },
     { fingerprint: model.fingerprint, log, clock: systemClock },
   );
   const answerer = new Answerer({
@@ -80,7 +82,7 @@ export async function startWorker(
     truth,
     mailbox,
     ledger,
-    live: new LivePublisher(state),
+    live: new LivePublisher(state, records),
     stops: new StopListener(control),
     bell,
     tokenizer: model.tokenizer,
@@ -120,7 +122,7 @@ export async function startWorker(
       log.warn("not announced", errorFields(error));
     });
   }, announceMs);
-  const conversations = new Conversations({ truth, state }, bell);
+  const conversations = new Conversations({ truth, state }, bell, records);
   const idleMs = config.EYRIE_IDLE_DAYS * dayMs;
   async function deleteIdle(): Promise<void> {
     try {

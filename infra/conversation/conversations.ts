@@ -10,13 +10,16 @@ import { History, type RegenerateOutcome, type Rewound } from "#infra/ledger/his
 import { Planting } from "#infra/ledger/planting.ts";
 import { LivePublisher } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
-import type { CommunityId, ConversationId, TurnKey } from "#infra/turn/index.ts";
+import type { CommunityId, ConversationId, TurnKey, UserId } from "#infra/turn/index.ts";
 import type { WakeBell } from "#infra/wake/wake.ts";
 import { conversationsOf, idleConversations } from "./active.ts";
-import { deleteConversation, type DeleteOptions } from "./delete.ts";
+import { deleteConversation, type DeleteOptions, type DeleteParts } from "./delete.ts";
 import { type Export, exportConversation } from "./export.ts";
+import { type Forgotten, forgetUser } from "./forget-user.ts";
+import { conversationsWith } from "./people.ts";
 
 /** Snapshots may go between the look at the log and the copy; the next look finds newer ones. */
 const forkTriesMax = 5;
@@ -36,6 +39,7 @@ export function newOperation(): string {
 export class Conversations {
   readonly #truth: ScriptedRedis;
   readonly #state: ScriptedRedis;
+  readonly #records: Records;
   readonly #bell: Pick<WakeBell, "forget">;
   readonly #history: History;
   readonly #planting: Planting;
@@ -44,13 +48,15 @@ export class Conversations {
   constructor(
     redis: { readonly truth: ScriptedRedis; readonly state: ScriptedRedis },
     bell: Pick<WakeBell, "forget">,
+    records: Records = plainRecords,
   ) {
+    this.#records = records;
     this.#truth = redis.truth;
     this.#state = redis.state;
     this.#bell = bell;
-    this.#history = new History(redis.truth);
-    this.#planting = new Planting(redis.truth);
-    this.#snapshots = new SnapshotStore(redis.state);
+    this.#history = new History(redis.truth, records);
+    this.#planting = new Planting(redis.truth, records);
+    this.#snapshots = new SnapshotStore(redis.state, records);
   }
 
   /** Takes back the last `count` turns, or as many as can be; null when there is none. */
@@ -115,22 +121,34 @@ export class Conversations {
   }
 
   async export(conversation: ConversationId): Promise<Export> {
-    return exportConversation({ truth: this.#truth, state: this.#state }, conversation);
+    const stores = { truth: this.#truth, state: this.#state, records: this.#records };
+    return exportConversation(stores, conversation);
   }
 
   /** Deletes everything of it; returns the number of keys that truth held. */
   async delete(conversation: ConversationId, options: DeleteOptions = {}): Promise<number> {
-    return deleteConversation(
-      {
-        truth: this.#truth,
-        mailbox: new Mailbox(this.#truth),
-        snapshots: this.#snapshots,
-        live: new LivePublisher(this.#state),
-        bell: this.#bell,
-      },
-      conversation,
-      options,
-    );
+    return deleteConversation(this.#parts(), conversation, options);
+  }
+
+  /** Takes one person out of it, and tells how. */
+  async forgetUser(conversation: ConversationId, user: UserId): Promise<Forgotten> {
+    return forgetUser({ ...this.#parts(), history: this.#history }, conversation, user);
+  }
+
+  /** The conversations that hold something of a person. */
+  ofUser(user: UserId): AsyncGenerator<ConversationId> {
+    return conversationsWith({ truth: this.#truth, records: this.#records }, user);
+  }
+
+  #parts(): DeleteParts {
+    return {
+      truth: this.#truth,
+      records: this.#records,
+      mailbox: new Mailbox(this.#truth, this.#records),
+      snapshots: this.#snapshots,
+      live: new LivePublisher(this.#state, this.#records),
+      bell: this.#bell,
+    };
   }
 
   /** Deletes the conversations without a turn for `idleMs`; returns how many. */

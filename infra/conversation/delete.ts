@@ -14,6 +14,7 @@ import {
   conversationKeys,
 } from "#infra/redis/keys.ts";
 import { redisTimeMs } from "#infra/redis/client.ts";
+import type { Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import type { Mailbox } from "#infra/mailbox/mailbox.ts";
@@ -26,6 +27,7 @@ const triesMax = 50;
 
 export interface DeleteParts {
   readonly truth: ScriptedRedis;
+  readonly records: Records;
   readonly mailbox: Mailbox;
   readonly snapshots: SnapshotStore;
   readonly live: LivePublisher;
@@ -46,7 +48,7 @@ export async function deleteConversation(
   const { bell, live, mailbox, snapshots, truth } = parts;
   const model = await truth.hget(conversationKeys(conversation).meta, "model");
   const waiting = await readable(mailbox.waiting(conversation));
-  const deleted = await deleteFromTruth(truth, conversation, options);
+  const deleted = await deleteFromTruth(parts, conversation, options);
   if (deleted === 0 && options.idleForMs !== undefined) return 0;
   await snapshots.dropAll(conversation);
   if (model !== null) await bell.forget(conversation, model);
@@ -70,7 +72,7 @@ async function readable(turns: Promise<Turn[]>): Promise<Turn[]> {
 }
 
 async function deleteFromTruth(
-  truth: ScriptedRedis,
+  { records, truth }: DeleteParts,
   conversation: ConversationId,
   { idleForMs }: DeleteOptions,
 ): Promise<number> {
@@ -80,7 +82,7 @@ async function deleteFromTruth(
   if (idleForMs !== undefined && !(await isIdle(truth, conversation, idleForMs))) return 0;
   let deleted = 0;
   for (let tries = 0; tries < triesMax; tries++) {
-    const stored = await storedInTruth(truth, conversation);
+    const stored = await storedInTruth(truth, conversation, records);
     if (isNothing(stored)) return deleted;
     const result = await deleteStored(truth, { conversation, stored, expected });
     for (const { key, field } of stored.inProgress) await truth.hdel(key, field);

@@ -9,12 +9,16 @@
 import { createHash } from "node:crypto";
 import { EyrieError } from "#infra/errors/error.ts";
 import { decodeBlock, formatLogHead } from "#infra/ledger/tokenlog.ts";
+import { decodeSpeaker } from "#infra/ledger/speakers.ts";
 import { decodePastTurn } from "#infra/ledger/past-turn.ts";
-import { conversationKeys } from "#infra/redis/keys.ts";
+import { conversationKeys, snapshotKeyParts } from "#infra/redis/keys.ts";
+import { snapshotPlace } from "#infra/redis/places.ts";
 import { decodeRecord } from "#infra/redis/record.ts";
+import type { Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 import { storedInState, storedInTruth } from "./stored.ts";
+import { openValue, valueKind } from "./values.ts";
 
 /** Raised when a field changes its meaning. */
 export const exportFormat = 1;
@@ -41,38 +45,48 @@ export interface Export {
 }
 
 interface Stores {
+  readonly records: Records;
   readonly truth: ScriptedRedis;
   readonly state: ScriptedRedis;
 }
 
 export async function exportConversation(
-  { state, truth }: Stores,
+  stores: Stores,
   conversation: ConversationId,
 ): Promise<Export> {
-  const stored = await storedInTruth(truth, conversation);
-  const open = await Promise.all(stored.inProgress.map(({ key, field }) => truth.hget(key, field)));
+  const { records, state, truth } = stores;
+  const stored = await storedInTruth(truth, conversation, records);
+  const open = await Promise.all(
+    stored.inProgress.map(async ({ key, field }) => {
+      const record = await truth.hgetBuffer(key, field);
+      const kind = valueKind(key, field);
+      return record === null
+        ? []
+        : [shown(record, (plain) => readable(plain.toString()), { kind, records })];
+    }),
+  );
   return {
     format: exportFormat,
     conversation,
     exportedAt: new Date().toISOString(),
-    truth: await exportKeys(truth, stored.keys, conversation),
+    truth: await exportKeys(stores, stored.keys, conversation),
     lastTurnAt: stored.activeAtMs === null ? null : new Date(stored.activeAtMs).toISOString(),
     waits: stored.dirty,
     undelivered: stored.outbox,
-    inProgress: open.flatMap((record) => (record === null ? [] : [readable(record)])),
-    state: await exportSnapshots(state, await storedInState(state, conversation)),
+    inProgress: open.flat(),
+    state: await exportSnapshots(stores, await storedInState(state, conversation)),
   };
 }
 
 async function exportKeys(
-  truth: ScriptedRedis,
+  { records, truth }: Stores,
   keys: readonly string[],
   conversation: ConversationId,
 ): Promise<Record<string, Exported>> {
   const prefix = conversationKeys(conversation).meta.replace(/meta$/, "");
   const exported: Record<string, Exported> = {};
   for (const key of keys) {
-    const value = await valueOf(truth, key, key.slice(prefix.length));
+    const value = await valueOf(truth, { key, name: key.slice(prefix.length) }, records);
     // Between the look-up and here a key may end.
     if (value !== null) exported[key.slice(prefix.length)] = await withLife(truth, key, value);
   }
@@ -85,19 +99,41 @@ async function withLife(redis: ScriptedRedis, key: string, value: unknown): Prom
 }
 
 /** `name` says what a key of this type holds. */
-async function valueOf(truth: ScriptedRedis, key: string, name: string): Promise<unknown> {
+async function valueOf(
+  truth: ScriptedRedis,
+  { key, name }: { readonly key: string; readonly name: string },
+  records: Records,
+): Promise<unknown> {
+  const sealing = { kind: valueKind(key, null), records };
   switch (await truth.type(key)) {
-    case "string":
-      return readable((await truth.get(key)) ?? "");
-    case "hash":
-      return truth.hgetall(key);
-    case "list":
-      return name === "log"
-        ? (await truth.lrangeBuffer(key, 0, -1)).map(readableBlock)
-        : (await truth.lrange(key, 0, -1)).map(name === "turns" ? readableTurn : readable);
+    case "string": {
+      const value = (await truth.getBuffer(key)) ?? Buffer.alloc(0);
+      return shown(value, (plain) => readable(plain.toString()), sealing);
+    }
+    case "hash": {
+      const fields = Object.entries(await truth.hgetallBuffer(key));
+      return Object.fromEntries(
+        fields.map(([field, value]) => [
+          field,
+          readableField(value, { kind: valueKind(key, field), records }),
+        ]),
+      );
+    }
+    case "list": {
+      const entries = await truth.lrangeBuffer(key, 0, -1);
+      return entries.map((entry) => shown(entry, readableEntry(name), sealing));
+    }
     default:
       return null;
   }
+}
+
+function shown(
+  value: Buffer,
+  read: (plain: Buffer) => unknown,
+  sealing: { readonly kind: ReturnType<typeof valueKind>; readonly records: Records },
+): unknown {
+  return undamaged(() => read(openValue(value, sealing.kind, sealing.records)));
 }
 
 /** A record, with or without words before it, or a plain value. */
@@ -109,6 +145,15 @@ function readable(text: string): unknown {
   return words === "" ? decoded : { entry: words.trim(), record: decoded };
 }
 
+/** In a hash, only who has spoken is a record. */
+function readableField(
+  value: Buffer,
+  sealing: { readonly kind: ReturnType<typeof valueKind>; readonly records: Records },
+): unknown {
+  if (sealing.kind === null) return value.toString();
+  return shown(value, decodeSpeaker, sealing);
+}
+
 function readableBlock(block: Buffer): unknown {
   return undamaged(() => {
     const { start, tokens, end } = decodeBlock(block);
@@ -116,7 +161,12 @@ function readableBlock(block: Buffer): unknown {
   });
 }
 
-function readableTurn(record: string): unknown {
+function readableEntry(list: string): (entry: Buffer) => unknown {
+  if (list === "log") return readableBlock;
+  return list === "turns" ? readableTurn : (entry) => readable(entry.toString());
+}
+
+function readableTurn(record: Buffer): unknown {
   return undamaged(() => {
     const past = decodePastTurn(record);
     return { ...past, from: formatLogHead(past.from) };
@@ -127,13 +177,14 @@ function undamaged<T>(decode: () => T): T | { readonly damaged: string } {
   try {
     return decode();
   } catch (error) {
-    if (error instanceof EyrieError) return { damaged: String(error.values["reason"]) };
+    if (error instanceof EyrieError)
+      return { damaged: String(error.values["reason"] ?? error.code) };
     throw error;
   }
 }
 
 async function exportSnapshots(
-  state: ScriptedRedis,
+  { records, state }: Stores,
   keys: readonly string[],
 ): Promise<Record<string, Exported>> {
   const exported: Record<string, Exported> = {};
@@ -142,20 +193,23 @@ async function exportSnapshots(
     const value =
       (await state.type(key)) === "zset"
         ? await state.zrange(key, "0", "-1")
-        : await digest(state, key);
+        : await digest(state, key, records);
     exported[name] = await withLife(state, key, value);
   }
   return exported;
 }
 
-/** A snapshot's bytes and their SHA-256. */
-async function digest(state: ScriptedRedis, key: string): Promise<unknown> {
+/** A snapshot's bytes and their SHA-256, as the model's state is packed. */
+async function digest(state: ScriptedRedis, key: string, records: Records): Promise<unknown> {
   const chunks = Object.entries(await state.hgetallBuffer(key));
-  const hash = createHash("sha256");
-  let bytes = 0;
-  for (const [, chunk] of chunks.sort(([a], [b]) => Number(a) - Number(b))) {
-    hash.update(chunk);
-    bytes += chunk.length;
-  }
-  return { bytes, sha256: hash.digest("hex") };
+  const ordered = chunks.sort(([a], [b]) => Number(a) - Number(b)).map(([, chunk]) => chunk);
+  const parts = snapshotKeyParts(key);
+  return undamaged(() => {
+    const stored = Buffer.concat(ordered);
+    const packed =
+      parts === null
+        ? stored
+        : records.open(stored, snapshotPlace(parts.conversation, parts.logHead));
+    return { bytes: packed.length, sha256: createHash("sha256").update(packed).digest("hex") };
+  });
 }

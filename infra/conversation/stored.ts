@@ -3,6 +3,8 @@
  * not by remembering, so that export and delete cannot overlook what a newer room began to store.
  */
 import type { Redis } from "ioredis";
+import type { Place } from "#infra/redis/keyring.ts";
+import { EyrieError } from "#infra/errors/error.ts";
 import {
   bucketOf,
   bucketKeys,
@@ -14,7 +16,9 @@ import {
   snapshotIndexKey,
   snapshotKey,
 } from "#infra/redis/keys.ts";
-import { type ConversationId, type TurnKey, turnId } from "#infra/turn/index.ts";
+import { forkPlace, openReplyPlace } from "#infra/redis/places.ts";
+import type { Records } from "#infra/redis/records.ts";
+import { type ConversationId, type TurnKey, turnId, type UserId } from "#infra/turn/index.ts";
 
 export interface StoredInTruth {
   /** Keys that belong to the conversation alone, sorted. */
@@ -34,6 +38,7 @@ const pageSize = 1_000;
 export async function storedInTruth(
   truth: Redis,
   conversation: ConversationId,
+  records: Records,
 ): Promise<StoredInTruth> {
   const { active, dirty, outbox } = bucketKeys(bucketOf(conversation));
   const members = `${conversation} *`;
@@ -46,7 +51,9 @@ export async function storedInTruth(
   }
   for (const key of await scanKeys(truth, forksPattern)) {
     for (const [field, record] of Object.entries(await truth.hgetall(key))) {
-      if (record.includes(`"source":"${conversation}"`)) inProgress.push({ key, field });
+      if (inRecord(record, forkPlace(key, field), records)?.source === conversation) {
+        inProgress.push({ key, field });
+      }
     }
   }
   const found: string[] = [];
@@ -61,6 +68,36 @@ export async function storedInTruth(
     activeAtMs: activeAt === null ? null : Number(activeAt),
     inProgress,
   };
+}
+
+/** Those of them that a person has asked for. */
+export async function ofUser(
+  truth: Redis,
+  inProgress: StoredInTruth["inProgress"],
+  { records, user }: { readonly records: Records; readonly user: UserId },
+): Promise<StoredInTruth["inProgress"]> {
+  const theirs: { key: string; field: string }[] = [];
+  for (const { key, field } of inProgress) {
+    const record = await truth.hget(key, field);
+    const place = key.endsWith(":forks") ? forkPlace(key, field) : openReplyPlace(key, field);
+    const author = record === null ? null : inRecord(record, place, records)?.author;
+    if (author === user) theirs.push({ key, field });
+  }
+  return theirs;
+}
+
+/** Null for a record that has rotted: whose it was, nobody can tell. */
+function inRecord(
+  record: string,
+  place: Place,
+  records: Records,
+): { readonly source?: string; readonly author?: string } | null {
+  try {
+    return records.decode(record, place) as { readonly source?: string; readonly author?: string };
+  } catch (error) {
+    if (error instanceof EyrieError) return null;
+    throw error;
+  }
 }
 
 /** Keys on the state Redis, sorted: the index of snapshots and each of them. */

@@ -4,7 +4,8 @@
  */
 import type { Redis } from "ioredis";
 import { openRepliesKey, outboxMember } from "#infra/redis/keys.ts";
-import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
+import { openReplyPlace } from "#infra/redis/places.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
 import type { ConversationId, Origin, Turn, TurnKey, UserId } from "#infra/turn/index.ts";
 
 /** Where a reply belongs and in which language its buttons and errors are. */
@@ -36,15 +37,18 @@ export function openReplyOf(turn: Turn): OpenReply {
 export class OpenReplies {
   readonly #truth: Redis;
   readonly #key: string;
+  readonly #records: Records;
 
-  constructor(truth: Redis, applicationId: string) {
+  constructor(truth: Redis, applicationId: string, records: Records = plainRecords) {
     this.#truth = truth;
+    this.#records = records;
     this.#key = openRepliesKey(applicationId);
   }
 
   async save(reply: OpenReply): Promise<void> {
     const field = outboxMember(reply.conversation, reply.key);
-    await this.#truth.hset(this.#key, field, encodeRecord(reply));
+    const place = openReplyPlace(this.#key, field);
+    await this.#truth.hset(this.#key, field, this.#records.encode(reply, place));
   }
 
   async remove(conversation: ConversationId, key: TurnKey): Promise<void> {
@@ -52,7 +56,10 @@ export class OpenReplies {
   }
 
   async all(): Promise<OpenReply[]> {
-    const records = await this.#truth.hvals(this.#key);
-    return records.map((record) => decodeRecord(record, "open reply") as OpenReply);
+    const records = await this.#truth.hgetall(this.#key);
+    return Object.entries(records).map(([field, record]) => {
+      const place = openReplyPlace(this.#key, field);
+      return this.#records.decode(record, place) as OpenReply;
+    });
   }
 }

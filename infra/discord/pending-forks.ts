@@ -4,8 +4,9 @@
  */
 import type { Redis } from "ioredis";
 import { forksKey } from "#infra/redis/keys.ts";
-import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
-import type { ConversationId } from "#infra/turn/index.ts";
+import { forkPlace } from "#infra/redis/places.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
+import type { ConversationId, UserId } from "#infra/turn/index.ts";
 
 export interface PendingFork {
   /** The interaction that asked for it. */
@@ -17,19 +18,24 @@ export interface PendingFork {
   readonly locale: string;
   /** The message that the thread hangs on, and whose id it takes; null until it stands there. */
   readonly anchorId: string | null;
+  /** Who asked for it; not in the records of older versions. */
+  readonly author?: UserId;
 }
 
 export class PendingForks {
   readonly #truth: Redis;
   readonly #key: string;
+  readonly #records: Records;
 
-  constructor(truth: Redis, applicationId: string) {
+  constructor(truth: Redis, applicationId: string, records: Records = plainRecords) {
     this.#truth = truth;
+    this.#records = records;
     this.#key = forksKey(applicationId);
   }
 
   async save(fork: PendingFork): Promise<void> {
-    await this.#truth.hset(this.#key, fork.operation, encodeRecord(fork));
+    const place = forkPlace(this.#key, fork.operation);
+    await this.#truth.hset(this.#key, fork.operation, this.#records.encode(fork, place));
   }
 
   async remove(operation: string): Promise<void> {
@@ -38,11 +44,15 @@ export class PendingForks {
 
   async find(operation: string): Promise<PendingFork | null> {
     const record = await this.#truth.hget(this.#key, operation);
-    return record === null ? null : (decodeRecord(record, "pending fork") as PendingFork);
+    return record === null ? null : this.#decode(operation, record);
   }
 
   async all(): Promise<PendingFork[]> {
-    const records = await this.#truth.hvals(this.#key);
-    return records.map((record) => decodeRecord(record, "pending fork") as PendingFork);
+    const records = await this.#truth.hgetall(this.#key);
+    return Object.entries(records).map(([operation, record]) => this.#decode(operation, record));
+  }
+
+  #decode(operation: string, record: string): PendingFork {
+    return this.#records.decode(record, forkPlace(this.#key, operation)) as PendingFork;
   }
 }

@@ -33,6 +33,16 @@ export const errorRegistry = {
   REDIS_NOT_FOUND: { audience: "operator", retryable: false },
   REDIS_UNSAFE: { audience: "operator", retryable: false },
   RECORD_CORRUPT: { audience: "operator", retryable: false },
+  // keys
+  KEYS_INVALID: { audience: "operator", retryable: false, usage: true },
+  KEYS_REQUIRED: { audience: "operator", retryable: false },
+  KEY_MISSING: { audience: "operator", retryable: false },
+  // backups
+  BACKUP_EXISTS: { audience: "operator", retryable: false },
+  BACKUP_UNREADABLE: { audience: "operator", retryable: false },
+  BACKUP_NEWER: { audience: "operator", retryable: false },
+  BACKUP_STOPPED: { audience: "operator", retryable: true },
+  RESTORE_CONFLICT: { audience: "operator", retryable: false },
   // models
   MODEL_NOT_FOUND: { audience: "operator", retryable: false },
   MODEL_BROKEN: { audience: "operator", retryable: false },

@@ -7,9 +7,12 @@
  * meanwhile cannot commit and is answered afresh. Snapshots of what was taken back are the caller's
  * to drop: they lie on no log, so nothing will ever be restored from them.
  */
+import { randomBytes } from "node:crypto";
 import { EyrieError } from "#infra/errors/error.ts";
 import { conversationKeys, outboxMember } from "#infra/redis/keys.ts";
+import { blockPlace, mailboxPlace, pastTurnPlace } from "#infra/redis/places.ts";
 import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import {
   attemptsMax,
@@ -17,10 +20,12 @@ import {
   type Turn,
   type TurnKey,
   turnId,
+  type UserId,
 } from "#infra/turn/index.ts";
 import { decodePastTurn, type PastTurn } from "./past-turn.ts";
 import { readStanding, type Standing } from "./standing.ts";
-import { formatLogHead, parseLogHead } from "./tokenlog.ts";
+import { type Speaker, type SpeakerField, speakerOf } from "./speakers.ts";
+import { decodeLog, formatLogHead, type LogHead, parseLogHead } from "./tokenlog.ts";
 
 /** Far beyond any redelivery by Discord; a turn id is known as long. */
 export const rewoundKeptSeconds = 72 * 3600;
@@ -47,17 +52,29 @@ export type RegenerateOutcome =
   /** Another turn was answered since, or waits; or it was taken back, or asked too often. */
   | { readonly kind: "not-last" };
 
+interface LastTurn {
+  readonly spoke: boolean;
+  readonly seq: number;
+  readonly turn: Turn;
+}
+
 export class History {
   readonly #truth: ScriptedRedis;
+  readonly #records: Records;
 
-  constructor(truth: ScriptedRedis) {
+  constructor(truth: ScriptedRedis, records: Records = plainRecords) {
     this.#truth = truth;
+    this.#records = records;
   }
 
   /** The turns that can be taken back, oldest first. */
   async turns(conversation: ConversationId): Promise<PastTurn[]> {
-    const entries = await this.#truth.lrange(conversationKeys(conversation).turns, 0, -1);
-    return entries.map(decodePastTurn);
+    const entries = await this.#truth.lrangeBuffer(conversationKeys(conversation).turns, 0, -1);
+    return this.#past(conversation, entries);
+  }
+
+  #past(conversation: ConversationId, stored: readonly Buffer[]): PastTurn[] {
+    return this.#records.openAll(stored, pastTurnPlace(conversation)).map(decodePastTurn);
   }
 
   /**
@@ -70,12 +87,8 @@ export class History {
     operation: string,
   ): Promise<Rewound | null> {
     return this.#rewind(conversation, operation, ({ logHead, turns }) => {
-      const undone = turns.slice(-count).map(decodePastTurn);
-      const [first] = undone;
-      if (first === undefined) return null;
-      const { forgotten, tokens } = between(undone, logHead);
-      const to = formatLogHead(first.from);
-      return { kind: "undo", turns: undone.map(named), forgotten, to, tokens };
+      const undone = this.#past(conversation, turns.slice(-count));
+      return undone.length === 0 ? null : planUndo(undone, logHead);
     });
   }
 
@@ -84,28 +97,137 @@ export class History {
    * when there is no such conversation.
    */
   async reset(conversation: ConversationId, operation: string): Promise<Rewound | null> {
-    return this.#rewind(conversation, operation, ({ exists, logHead, turns }) => {
-      if (!exists) return null;
-      const { epoch, tokens } = parseLogHead(logHead);
-      const past = turns.map(decodePastTurn);
-      const { forgotten } = between(past, logHead);
-      const to = formatLogHead({ epoch: epoch + 1, tokens: 0, crc: 0 });
-      return { kind: "reset", turns: past.map(named), forgotten, to, tokens };
+    return this.#rewind(conversation, operation, (standing) =>
+      standing.exists ? this.#planReset(conversation, standing) : null,
+    );
+  }
+
+  #planReset(conversation: ConversationId, { logHead, turns }: Standing): Rewound {
+    const { epoch, tokens } = parseLogHead(logHead);
+    const past = this.#past(conversation, turns);
+    const { forgotten } = between(past, logHead);
+    const to = formatLogHead({ epoch: epoch + 1, tokens: 0, crc: 0 });
+    return { kind: "reset", turns: past.map(named), forgotten, to, tokens };
+  }
+
+  /** Whether the log holds a turn of theirs, however long ago. */
+  async spoke(conversation: ConversationId, user: UserId): Promise<boolean> {
+    const { speakers, turns } = await readStanding(this.#truth, conversation);
+    const past = this.#past(conversation, turns);
+    return (
+      past.some(({ author }) => author === user) ||
+      this.#speakers(conversation, speakers).some((one) => one.user === user)
+    );
+  }
+
+  /**
+   * Takes everything back from a person's first turn on: an undo if it is one of those that can be
+   * taken back and the state before it can still be had, from the log or a snapshot at one of
+   * `keptHeads`, else a reset. The record that is left names no turn. Null when they never spoke.
+   */
+  async forget(
+    conversation: ConversationId,
+    user: UserId,
+    options: { readonly prefix: string; readonly keptHeads: () => Promise<readonly string[]> },
+  ): Promise<Rewound | null> {
+    const operation = `${options.prefix}${randomBytes(12).toString("hex")}`;
+    const plan = async (standing: Standing): Promise<Rewound | null> => {
+      const { logHead } = standing;
+      const past = this.#past(conversation, standing.turns);
+      const spoken = this.#speakers(conversation, standing.speakers);
+      const starts = spoken.filter((one) => one.user === user).map(({ tokens }) => tokens);
+      const index = past.findIndex(({ author }) => author === user);
+      if (starts.length === 0 && index < 0) return null;
+      const horizon = past[0]?.from ?? parseLogHead(logHead);
+      const known = starts.length > 0 && Math.min(...starts) >= horizon.tokens;
+      const undone = index < 0 ? [] : past.slice(index);
+      const target = undone[0]?.from ?? parseLogHead(logHead);
+      const kept = await options.keptHeads();
+      if (!known || !this.#restorable(conversation, { standing, target, kept })) {
+        return this.#planReset(conversation, standing);
+      }
+      return planUndo(undone, logHead);
+    };
+    return this.#rewind(conversation, operation, plan, { leaving: user });
+  }
+
+  /** Whether the state at `target` can be had: the log reaches back to its beginning or to a snapshot. */
+  #restorable(
+    conversation: ConversationId,
+    work: {
+      readonly standing: Standing;
+      readonly target: LogHead;
+      readonly kept: readonly string[];
+    },
+  ): boolean {
+    const { kept, standing, target } = work;
+    const stored = this.#records.openAll(standing.blocks, blockPlace(conversation));
+    const blocks = decodeLog(stored, parseLogHead(standing.logHead));
+    if (target.tokens === 0 || blocks[0]?.start.tokens === 0) return true;
+    const heads = blocks.map(({ start }) => start).filter(({ tokens }) => tokens <= target.tokens);
+    const reachable = new Set([target, ...heads].map(formatLogHead));
+    return kept.some((head) => reachable.has(head));
+  }
+
+  /** One that has rotted is nobody's. */
+  #speakers(
+    conversation: ConversationId,
+    fields: readonly SpeakerField[],
+  ): (Speaker & { readonly field: string })[] {
+    return fields.flatMap((one) => {
+      try {
+        return [{ field: one.field, ...speakerOf(conversation, one, this.#records) }];
+      } catch (error) {
+        if (error instanceof EyrieError && error.code === "RECORD_CORRUPT") return [];
+        throw error;
+      }
     });
+  }
+
+  /** Fields of those who had not spoken yet where the log ends then, and of who leaves. */
+  #fieldsOfNobody(
+    conversation: ConversationId,
+    { speakers }: Standing,
+    work: { readonly rewound: Rewound; readonly leaving: UserId | undefined },
+  ): string[] {
+    const { leaving, rewound } = work;
+    if (rewound.kind === "reset") return speakers.map(({ field }) => field);
+    const end = parseLogHead(rewound.to).tokens;
+    return this.#speakers(conversation, speakers)
+      .filter(({ tokens, user }) => tokens >= end || user === leaving)
+      .map(({ field }) => field);
+  }
+
+  /** The last turn, and what Redis holds of it. */
+  async last(
+    conversation: ConversationId,
+  ): Promise<{ readonly stored: string; readonly turn: Turn } | null> {
+    const stored = await this.#truth.get(conversationKeys(conversation).last);
+    if (stored === null) return null;
+    return { stored, turn: this.#last(conversation, stored).turn };
+  }
+
+  /** The log's end, for whoever compares snapshots with it. */
+  async logHead(conversation: ConversationId): Promise<LogHead> {
+    const head = await this.#truth.hget(conversationKeys(conversation).meta, "logHead");
+    return parseLogHead(head ?? "0:0:0");
   }
 
   async #rewind(
     conversation: ConversationId,
     operation: string,
-    plan: (standing: Standing) => Rewound | null,
+    plan: (standing: Standing) => Rewound | null | Promise<Rewound | null>,
+    options: { readonly leaving?: UserId } = {},
   ): Promise<Rewound | null> {
     const keys = conversationKeys(conversation);
     for (let tries = 0; tries < triesMax; tries++) {
       const before = await this.#rewound(conversation, operation);
       if (before !== null) return before;
       const standing = await readStanding(this.#truth, conversation);
-      const rewound = plan(standing);
+      const rewound = await plan(standing);
       if (rewound === null) return null;
+      const { leaving } = options;
+      const stored = leaving === undefined ? rewound : { ...rewound, turns: [] };
       const result = await this.#truth.rewindConversation(
         keys.meta,
         keys.log,
@@ -115,8 +237,9 @@ export class History {
         standing.logHead,
         rewound.kind === "reset" ? "all" : rewound.turns.length,
         rewound.to,
-        encodeRecord(rewound),
+        encodeRecord(stored),
         rewoundKeptSeconds,
+        ...this.#fieldsOfNobody(conversation, standing, { rewound, leaving }),
       );
       if (result === 1) return rewound;
     }
@@ -133,18 +256,26 @@ export class History {
       const before = await this.#rewound(conversation, operation);
       if (before !== null) return this.#again(conversation, key, before);
       const standing = await readStanding(this.#truth, conversation);
-      const last = standing.last === null ? null : parseLast(standing.last);
+      const last = standing.last === null ? null : this.#last(conversation, standing.last);
       const isLast = last?.turn.id === key.turn && last.turn.attempt === key.attempt;
       if (!isLast || key.attempt + 1 >= attemptsMax) return { kind: "not-last" };
-      const rewound = planRegenerate(standing, last);
+      const newest = this.#past(conversation, standing.turns.slice(-1))[0];
+      const rewound = planRegenerate(standing.logHead, last, newest);
       if (rewound === null)
         throw new EyrieError("RECORD_CORRUPT", { what: "turns", reason: "gap" });
       const turn = { ...last.turn, attempt: key.attempt + 1 };
       const result = await this.#regenerate(operation, { standing, rewound, turn });
       if (result > 0) return { kind: "waiting", turn, rewound };
-      if (result === refusal.notTheHead) return { kind: "not-last" };
+      if (result === refusal.notTheHead && !(await this.#lastIsOther(conversation, standing))) {
+        return { kind: "not-last" };
+      }
     }
     throw new EyrieError("BUSY_TRY_LATER");
+  }
+
+  /** The last turn is written otherwise than it was: sealed anew, say. */
+  async #lastIsOther(conversation: ConversationId, { last }: Standing): Promise<boolean> {
+    return (await readStanding(this.#truth, conversation)).last !== last;
   }
 
   async #regenerate(
@@ -173,11 +304,35 @@ export class History {
       rewound.to,
       encodeRecord(rewound),
       rewoundKeptSeconds,
-      `${turn.id} ${turn.attempt} ${encodeRecord(turn)}`,
+      `${turn.id} ${turn.attempt} ${this.#records.encode(turn, mailboxPlace(turn.conversation))}`,
       outboxMember(turn.conversation, before),
       turn.conversation,
       rewoundKeptSeconds,
     );
+  }
+
+  /** `<1 if it has a block, else 0> <mailbox entry>` */
+  #last(conversation: ConversationId, stored: string): LastTurn {
+    const match = /^([01]) (\d+) /.exec(stored);
+    if (match === null) {
+      throw new EyrieError("RECORD_CORRUPT", { what: "last turn", reason: "entry" });
+    }
+    const turn = this.#entry(conversation, stored.slice(2));
+    return { spoke: match[1] === "1", seq: Number(match[2]), turn };
+  }
+
+  /** `<seq> <turn> <attempt> <record>`, as in the mailbox. */
+  #entry(conversation: ConversationId, stored: string): Turn {
+    const match = /^\d+ (\d+) (\d+) /.exec(stored);
+    if (match === null) {
+      throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "entry" });
+    }
+    const record = stored.slice(match[0].length);
+    const turn = this.#records.decode(record, mailboxPlace(conversation)) as Turn;
+    if (turn.id !== turnId(match[1] ?? "") || turn.attempt !== Number(match[2])) {
+      throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "identity" });
+    }
+    return turn;
   }
 
   /** The same order again: its turn waits, or is answered. */
@@ -187,7 +342,7 @@ export class History {
     rewound: Rewound,
   ): Promise<RegenerateOutcome> {
     const entries = await this.#truth.lrange(conversationKeys(conversation).mailbox, 0, -1);
-    const turns = entries.map((entry) => parseMailboxEntry(entry));
+    const turns = entries.map((entry) => this.#entry(conversation, entry));
     const turn = turns.find(({ id, attempt }) => id === key.turn && attempt === key.attempt + 1);
     return turn === undefined ? { kind: "answered" } : { kind: "waiting", turn, rewound };
   }
@@ -200,6 +355,14 @@ export class History {
 
 function named({ seq, turn, attempt }: PastTurn): Rewound["turns"][number] {
   return { turn, attempt, seq };
+}
+
+function planUndo(undone: readonly PastTurn[], logHead: string): Rewound {
+  const turns = undone.map(named);
+  const [first] = undone;
+  if (first === undefined) return { kind: "undo", turns, forgotten: [], to: logHead, tokens: 0 };
+  const { forgotten, tokens } = between(undone, logHead);
+  return { kind: "undo", turns, forgotten, to: formatLogHead(first.from), tokens };
 }
 
 /** Heads that no longer lie on the log when `undone` are taken back, newest first. */
@@ -217,34 +380,14 @@ function between(
 
 /** Null when the turn has a block and no entry that says where it began. */
 function planRegenerate(
-  { logHead, turns }: Standing,
-  last: { readonly spoke: boolean; readonly seq: number; readonly turn: Turn },
+  logHead: string,
+  last: LastTurn,
+  past: PastTurn | undefined,
 ): Rewound | null {
   const { id, attempt } = last.turn;
   const taken = [{ turn: id, attempt, seq: last.seq }];
   const none = { kind: "regenerate", turns: taken, forgotten: [], to: logHead, tokens: 0 } as const;
   if (!last.spoke) return none;
-  const newest = turns.at(-1);
-  const past = newest === undefined ? null : decodePastTurn(newest);
   if (past?.turn !== id || past.attempt !== attempt) return null;
   return { ...none, ...between([past], logHead), to: formatLogHead(past.from) };
-}
-
-function parseLast(entry: string): { spoke: boolean; seq: number; turn: Turn } {
-  const match = /^([01]) (\d+) /.exec(entry);
-  if (match === null)
-    throw new EyrieError("RECORD_CORRUPT", { what: "last turn", reason: "entry" });
-  const turn = parseMailboxEntry(entry.slice(2));
-  return { spoke: match[1] === "1", seq: Number(match[2]), turn };
-}
-
-/** `<seq> <turn> <attempt> <record>`, as in the mailbox. */
-function parseMailboxEntry(entry: string): Turn {
-  const match = /^\d+ (\d+) (\d+) /.exec(entry);
-  if (match === null) throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "entry" });
-  const turn = decodeRecord(entry.slice(match[0].length), "turn") as Turn;
-  if (turn.id !== turnId(match[1] ?? "") || turn.attempt !== Number(match[2])) {
-    throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "identity" });
-  }
-  return turn;
 }

@@ -6,7 +6,8 @@
  */
 import { EyrieError } from "#infra/errors/error.ts";
 import { bucketCount, bucketKeys, conversationKeys, outboxMember } from "#infra/redis/keys.ts";
-import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
+import { blockPlace, pastTurnPlace, replyPlace } from "#infra/redis/places.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import {
   type ConversationId,
@@ -16,6 +17,7 @@ import {
   turnId,
 } from "#infra/turn/index.ts";
 import { decodePastTurn, encodePastTurn, undoTurnsMax } from "./past-turn.ts";
+import { speakerField } from "./speakers.ts";
 import { readStanding } from "./standing.ts";
 import {
   decodeLog,
@@ -63,9 +65,11 @@ export interface ConversationSummary {
 
 export class Ledger {
   readonly #truth: ScriptedRedis;
+  readonly #records: Records;
 
-  constructor(truth: ScriptedRedis) {
+  constructor(truth: ScriptedRedis, records: Records = plainRecords) {
     this.#truth = truth;
+    this.#records = records;
   }
 
   /** One atom: token block, reply record, mailbox, outbox. `tokens` is empty for a failed turn. */
@@ -77,6 +81,10 @@ export class Ledger {
     const keys = conversationKeys(claim.conversation);
     const key = { turn: record.turn, attempt: record.attempt };
     const logHead = advance(work.startedFrom, work.tokens);
+    const { conversation } = claim;
+    const past = encodePastTurn({ ...record, from: work.startedFrom });
+    const first = { user: record.author, tokens: work.startedFrom.tokens };
+    const speaker = speakerField(conversation, first, this.#records);
     const result = await this.#truth.commitTurn(
       keys.lease,
       keys.meta,
@@ -91,14 +99,16 @@ export class Ledger {
       record.turn,
       record.attempt,
       formatLogHead(work.startedFrom),
-      work.tokens.length === 0 ? "" : encodeBlock(work.startedFrom, work.tokens),
+      work.tokens.length === 0 ? "" : this.#block(conversation, work),
       formatLogHead(logHead),
-      encodeRecord(record),
-      claim.conversation,
+      this.#records.encode(record, replyPlace(conversation, key)),
+      conversation,
       record.origin.kind === "cli" ? recordKeptSeconds : 0,
-      encodePastTurn({ ...record, from: work.startedFrom }),
+      this.#records.seal(past, pastTurnPlace(conversation)),
       undoTurnsMax,
       lastKeptSeconds,
+      speaker.field,
+      speaker.value,
     );
     switch (result) {
       case refusal.alreadyCommitted:
@@ -113,9 +123,18 @@ export class Ledger {
     }
   }
 
+  #block(
+    conversation: ConversationId,
+    work: { readonly startedFrom: LogHead; readonly tokens: readonly number[] },
+  ): Buffer {
+    const block = encodeBlock(work.startedFrom, work.tokens);
+    return this.#records.seal(block, blockPlace(conversation));
+  }
+
   async reply(conversation: ConversationId, key: TurnKey): Promise<ReplyRecord | null> {
     const record = await this.#truth.get(conversationKeys(conversation).reply(key));
-    return record === null ? null : (decodeRecord(record, "reply record") as ReplyRecord);
+    if (record === null) return null;
+    return this.#records.decode(record, replyPlace(conversation, key)) as ReplyRecord;
   }
 
   async logHead(conversation: ConversationId): Promise<LogHead> {
@@ -129,7 +148,8 @@ export class Ledger {
    */
   async log(conversation: ConversationId, head: LogHead): Promise<LogBlock[] | null> {
     const { blocks, logHead } = await readStanding(this.#truth, conversation);
-    return logHead === formatLogHead(head) ? decodeLog(blocks, head) : null;
+    if (logHead !== formatLogHead(head)) return null;
+    return decodeLog(this.#records.openAll(blocks, blockPlace(conversation)), head);
   }
 
   /** Drops the oldest `blocks`, which every kept snapshot contains. False when refused. */
@@ -154,8 +174,9 @@ export class Ledger {
 
   /** Where the log stood before the oldest turn that can be taken back; null when none can. */
   async undoHorizon(conversation: ConversationId): Promise<LogHead | null> {
-    const oldest = await this.#truth.lindex(conversationKeys(conversation).turns, 0);
-    return oldest === null ? null : decodePastTurn(oldest).from;
+    const oldest = await this.#truth.lindexBuffer(conversationKeys(conversation).turns, 0);
+    if (oldest === null) return null;
+    return decodePastTurn(this.#records.open(oldest, pastTurnPlace(conversation))).from;
   }
 
   async summary(conversation: ConversationId): Promise<ConversationSummary> {

@@ -3,13 +3,17 @@
  * the kept log and the turns that can be taken back, so both sides go their own ways from then on.
  */
 import { conversationKeys } from "#infra/redis/keys.ts";
+import { blockPlace, pastTurnPlace } from "#infra/redis/places.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
+import { type Speaker, speakerField, speakerOf } from "./speakers.ts";
 import { readStanding, type Standing } from "./standing.ts";
 import { decodeLog, formatLogHead, parseLogHead } from "./tokenlog.ts";
 
-/** What a conversation has to hand on, as it stood at one moment. */
+/** What a conversation has to hand on, as it stood at one moment; blocks and turns are opened. */
 export interface Cutting extends Standing {
+  readonly spoke: readonly Speaker[];
   readonly source: ConversationId;
   /** Every head on the kept log; a snapshot elsewhere is of no use. */
   readonly heads: ReadonlySet<string>;
@@ -19,9 +23,11 @@ export interface Cutting extends Standing {
 
 export class Planting {
   readonly #truth: ScriptedRedis;
+  readonly #records: Records;
 
-  constructor(truth: ScriptedRedis) {
+  constructor(truth: ScriptedRedis, records: Records = plainRecords) {
     this.#truth = truth;
+    this.#records = records;
   }
 
   /** Null when nothing has been said there. Every block is checked: rot is not handed on. */
@@ -29,9 +35,13 @@ export class Planting {
     const standing = await readStanding(this.#truth, conversation);
     const head = parseLogHead(standing.logHead);
     if (head.tokens === 0) return null;
-    const decoded = decodeLog(standing.blocks, head);
+    const blocks = this.#records.openAll(standing.blocks, blockPlace(conversation));
+    const turns = this.#records.openAll(standing.turns, pastTurnPlace(conversation));
+    const decoded = decodeLog(blocks, head);
     const heads = new Set([head, ...decoded.map(({ start }) => start)].map(formatLogHead));
-    return { ...standing, source: conversation, heads, whole: decoded[0]?.start.tokens === 0 };
+    const whole = decoded[0]?.start.tokens === 0;
+    const spoke = standing.speakers.map((one) => speakerOf(conversation, one, this.#records));
+    return { ...standing, blocks, turns, spoke, source: conversation, heads, whole };
   }
 
   /** The operation that planted this conversation, "" for one that grew by itself, null for none. */
@@ -58,8 +68,13 @@ export class Planting {
       cutting.community,
       cutting.source,
       cutting.blocks.length,
-      ...cutting.blocks,
-      ...cutting.turns,
+      cutting.turns.length,
+      ...cutting.blocks.map((block) => this.#records.seal(block, blockPlace(conversation))),
+      ...cutting.turns.map((turn) => this.#records.seal(turn, pastTurnPlace(conversation))),
+      ...cutting.spoke.flatMap((one) => {
+        const { field, value } = speakerField(conversation, one, this.#records);
+        return [field, value];
+      }),
     );
     return result !== refusal.exists;
   }

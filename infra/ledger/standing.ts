@@ -2,6 +2,7 @@
 import { conversationKeys } from "#infra/redis/keys.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
+import { type SpeakerField, speakerPrefix } from "./speakers.ts";
 
 export interface Standing {
   readonly exists: boolean;
@@ -15,7 +16,9 @@ export interface Standing {
   readonly last: string | null;
   /** As stored, oldest first. */
   readonly blocks: readonly Buffer[];
-  readonly turns: readonly string[];
+  readonly turns: readonly Buffer[];
+  /** Who has spoken, as stored. */
+  readonly speakers: readonly SpeakerField[];
 }
 
 export async function readStanding(
@@ -24,7 +27,7 @@ export async function readStanding(
 ): Promise<Standing> {
   const keys = conversationKeys(conversation);
   const reply = await truth.readConversationBuffer(keys.meta, keys.log, keys.turns, keys.last);
-  const [exists, logHead, logStart, model, community, last, blocks, turns] = reply;
+  const [exists, logHead, logStart, model, community, last, blocks, turns, meta] = reply;
   return {
     exists: exists === 1,
     logHead: logHead.toString(),
@@ -33,6 +36,17 @@ export async function readStanding(
     community: community.toString(),
     last: last.length === 0 ? null : last.toString(),
     blocks,
-    turns: turns.map(String),
+    turns,
+    speakers: speakersIn(meta),
   };
+}
+
+/** Fields and values in turn, as Redis lists a hash. */
+function speakersIn(meta: readonly Buffer[]): SpeakerField[] {
+  return meta.flatMap((field, index) => {
+    const value = meta[index + 1];
+    const name = field.toString();
+    const isSpeaker = index % 2 === 0 && value !== undefined && name.startsWith(speakerPrefix);
+    return isSpeaker ? [{ field: name, value }] : [];
+  });
 }

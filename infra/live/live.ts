@@ -5,7 +5,10 @@
  * it. The end of a reply is always read from the ledger.
  */
 import type { Redis } from "ioredis";
+import type { Place } from "#infra/redis/keyring.ts";
 import { liveChannel } from "#infra/redis/keys.ts";
+import { framePlace } from "#infra/redis/places.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
 import type { ConversationId, LiveFrame } from "#infra/turn/index.ts";
 
 /** A frame's text at most; longer replies send the part that changed. */
@@ -13,13 +16,16 @@ export const frameCharactersMax = 2_000;
 
 export class LivePublisher {
   readonly #state: Redis;
+  readonly #records: Records;
 
-  constructor(state: Redis) {
+  constructor(state: Redis, records: Records = plainRecords) {
     this.#state = state;
+    this.#records = records;
   }
 
   async publish(conversation: ConversationId, frame: LiveFrame): Promise<void> {
-    await this.#state.publish(liveChannel(conversation), JSON.stringify(frame));
+    const text = this.#records.sealText(JSON.stringify(frame), framePlace(conversation));
+    await this.#state.publish(liveChannel(conversation), text);
   }
 }
 
@@ -31,12 +37,12 @@ export class LiveSubscriber {
   readonly #listeners = new Map<string, Set<FrameListener>>();
 
   /** `connection` must be used for nothing else: it enters subscriber mode. */
-  constructor(connection: Redis) {
+  constructor(connection: Redis, records: Records = plainRecords) {
     this.#connection = connection;
     connection.on("message", (channel: string, message: string) => {
       const listeners = this.#listeners.get(channel);
       if (listeners === undefined) return;
-      const frame = parseFrame(message);
+      const frame = parseFrame(message, { key: channel, kind: "live frame" }, records);
       if (frame !== null) for (const listener of listeners) listener(frame);
     });
   }
@@ -63,9 +69,9 @@ export class LiveSubscriber {
 }
 
 /** A hint that cannot be read is a hint lost. */
-function parseFrame(message: string): LiveFrame | null {
+function parseFrame(message: string, place: Place, records: Records): LiveFrame | null {
   try {
-    return JSON.parse(message) as LiveFrame;
+    return JSON.parse(records.openText(message, place)) as LiveFrame;
   } catch {
     return null;
   }

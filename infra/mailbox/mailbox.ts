@@ -8,7 +8,8 @@
 import { randomBytes } from "node:crypto";
 import { EyrieError } from "#infra/errors/error.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
-import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
+import { mailboxPlace } from "#infra/redis/places.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import { type ConversationId, conversationId, type Turn } from "#infra/turn/index.ts";
 
@@ -57,9 +58,11 @@ export type ClaimOutcome =
 
 export class Mailbox {
   readonly #truth: ScriptedRedis;
+  readonly #records: Records;
 
-  constructor(truth: ScriptedRedis) {
+  constructor(truth: ScriptedRedis, records: Records = plainRecords) {
     this.#truth = truth;
+    this.#records = records;
   }
 
   async append(turn: Turn): Promise<Appended> {
@@ -87,7 +90,7 @@ export class Mailbox {
       keys.active,
       turn.id,
       turn.attempt,
-      encodeRecord(turn),
+      this.#records.encode(turn, mailboxPlace(turn.conversation)),
       turn.conversation,
       turn.model,
       mailboxLengthMax,
@@ -112,7 +115,7 @@ export class Mailbox {
     if (reply.length === 1) return { kind: "empty" };
     if (reply.length === 2) return { kind: "leased", msLeft: reply[1] };
     const [fence, entry, logHead, logStart, claims, previousWorker, source] = reply;
-    const { seq, turn } = parseEntry(entry);
+    const { seq, turn } = parseEntry(entry, conversation, this.#records);
     const lease = `${fence}:${random}`;
     return {
       kind: "claimed",
@@ -176,15 +179,29 @@ export class Mailbox {
 
   /** Turns waiting, oldest first. */
   async waiting(conversation: ConversationId): Promise<Turn[]> {
+    return (await this.entries(conversation)).map(({ turn }) => turn);
+  }
+
+  /** The same, each with what Redis holds of it. */
+  async entries(
+    conversation: ConversationId,
+  ): Promise<{ readonly entry: string; readonly turn: Turn }[]> {
     const entries = await this.#truth.lrange(conversationKeys(conversation).mailbox, 0, -1);
-    return entries.map((entry) => parseEntry(entry).turn);
+    return entries.map((entry) => ({
+      entry,
+      turn: parseEntry(entry, conversation, this.#records).turn,
+    }));
   }
 }
 
-function parseEntry(entry: string): { seq: number; turn: Turn } {
+function parseEntry(
+  entry: string,
+  conversation: ConversationId,
+  records: Records,
+): { seq: number; turn: Turn } {
   const match = /^(\d+) (\d+) (\d+) /.exec(entry);
   if (match === null) throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "entry" });
-  const turn = decodeRecord(entry.slice(match[0].length), "mailbox") as Turn;
+  const turn = records.decode(entry.slice(match[0].length), mailboxPlace(conversation)) as Turn;
   if (turn.id !== match[2] || turn.attempt !== Number(match[3])) {
     throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "identity" });
   }

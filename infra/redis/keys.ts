@@ -5,7 +5,12 @@
  * on a cluster. State keys are tagged by conversation: they are only ever touched one at a time.
  */
 import { crc32 } from "node:zlib";
-import type { ConversationId, TurnId, TurnKey } from "#infra/turn/index.ts";
+import {
+  type ConversationId,
+  isConversationId,
+  type TurnId,
+  type TurnKey,
+} from "#infra/turn/index.ts";
 
 /** Part of every truth key: changing it needs a migration. */
 export const bucketCount = 64;
@@ -73,6 +78,14 @@ export function conversationPattern(conversation: ConversationId): string {
   return `eyrie:{${bucketOf(conversation)}}:${conversation}:*`;
 }
 
+/** The conversation that a truth key belongs to, and the rest of its name; null for other keys. */
+export function truthKeyParts(
+  key: string,
+): { readonly conversation: ConversationId; readonly name: string } | null {
+  const [, id = "", name = ""] = /^eyrie:\{\d+\}:([^:]+):(.+)$/.exec(key) ?? [];
+  return isConversationId(id) ? { conversation: id, name } : null;
+}
+
 export function outboxMember(conversation: ConversationId, key: TurnKey): string {
   return `${conversation} ${key.turn} ${key.attempt}`;
 }
@@ -113,6 +126,9 @@ export function forksKey(applicationId: string): string {
   return `eyrie:gateway:${applicationId}:forks`;
 }
 
+/** Truth: set of the ids of the operator's keys that records may be sealed with. */
+export const keysInUseKey = "eyrie:keys";
+
 /** State, pub/sub: token hints of a conversation. */
 export function liveChannel(conversation: ConversationId): string {
   return `eyrie:live:${conversation}`;
@@ -126,6 +142,14 @@ export function snapshotIndexKey(conversation: ConversationId): string {
 /** State: hash of one snapshot's chunks, `0`, `1`, …. */
 export function snapshotKey(conversation: ConversationId, logHead: string): string {
   return `eyrie:{${conversation}}:snapshot:${logHead}`;
+}
+
+/** The conversation and log head of a {@link snapshotKey}; null for other keys. */
+export function snapshotKeyParts(
+  key: string,
+): { readonly conversation: ConversationId; readonly logHead: string } | null {
+  const [, id = "", logHead = ""] = /^eyrie:\{([^}]+)\}:snapshot:(\d+:\d+:\d+)$/.exec(key) ?? [];
+  return isConversationId(id) ? { conversation: id, logHead } : null;
 }
 
 /** BullMQ: prefix and queue name of a model's wakes. */

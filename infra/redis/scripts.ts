@@ -56,6 +56,7 @@ export interface Scripts {
       last: Buffer,
       blocks: Buffer[],
       turns: Buffer[],
+      meta: Buffer[],
     ]
   >;
   rewindConversation(...args: Argument[]): Promise<number>;
@@ -63,9 +64,17 @@ export interface Scripts {
   plantConversation(...args: Argument[]): Promise<number>;
   deleteConversation(numberOfKeys: number, ...args: Argument[]): Promise<number>;
   trimLog(...args: Argument[]): Promise<number>;
+  forgetTurns(numberOfKeys: number, ...args: Argument[]): Promise<number>;
   notePart(...args: Argument[]): Promise<number>;
   markDelivered(...args: Argument[]): Promise<number>;
   nameSnapshot(...args: Argument[]): Promise<number>;
+  copyConversationBuffer(
+    numberOfKeys: number,
+    ...args: Argument[]
+  ): Promise<[type: Buffer, msLeft: number, values: Buffer[]][]>;
+  restoreConversation(numberOfKeys: number, ...args: Argument[]): Promise<number>;
+  replaceValue(...args: Argument[]): Promise<number>;
+  replaceSnapshot(...args: Argument[]): Promise<number>;
 }
 
 export type ScriptedRedis = Redis & Scripts;
@@ -83,9 +92,14 @@ const scriptNames = [
   "plant-conversation",
   "delete-conversation",
   "trim-log",
+  "forget-turns",
   "note-part",
   "mark-delivered",
   "name-snapshot",
+  "copy-conversation",
+  "restore-conversation",
+  "replace-value",
+  "replace-snapshot",
 ] as const;
 
 export function defineScripts(client: Redis): ScriptedRedis {

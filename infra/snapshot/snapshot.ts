@@ -13,6 +13,8 @@
  */
 import type { Redis } from "ioredis";
 import { snapshotIndexKey, snapshotKey } from "#infra/redis/keys.ts";
+import { snapshotPlace } from "#infra/redis/places.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 
@@ -31,9 +33,11 @@ export interface LogPicture {
 
 export class SnapshotStore {
   readonly #state: ScriptedRedis;
+  readonly #records: Records;
 
-  constructor(state: ScriptedRedis) {
+  constructor(state: ScriptedRedis, records: Records = plainRecords) {
     this.#state = state;
+    this.#records = records;
   }
 
   /** Stores `packed` as the state at `logHead`, to be confirmed. */
@@ -41,7 +45,17 @@ export class SnapshotStore {
     const key = snapshotKey(conversation, logHead);
     // Equal heads mean equal states: one that is confirmed stays untouched.
     if ((await this.#state.ttl(key)) === -1) return;
+    await this.#put(key, this.#sealed(conversation, logHead, packed));
+    await this.#name(conversation, logHead);
+  }
+
+  #sealed(conversation: ConversationId, logHead: string, packed: Uint8Array): Buffer {
     const bytes = Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
+    return this.#records.seal(bytes, snapshotPlace(conversation, logHead));
+  }
+
+  /** In chunks, to be confirmed. */
+  async #put(key: string, bytes: Buffer): Promise<void> {
     await this.#state.del(key);
     for (let chunk = 0; chunk * chunkBytesMax < bytes.length; chunk++) {
       const start = chunk * chunkBytesMax;
@@ -52,7 +66,6 @@ export class SnapshotStore {
         .expire(key, unconfirmedSeconds)
         .exec();
     }
-    await this.#name(conversation, logHead);
   }
 
   /** Makes a snapshot stay. Nothing is created: what was dropped meanwhile stays dropped. */
@@ -103,9 +116,19 @@ export class SnapshotStore {
     return this.#state.zrevrange(snapshotIndexKey(conversation), 0, -1);
   }
 
-  /** The packed bytes, to be unpacked and verified by the caller; null when they are gone. */
+  /**
+   * The packed bytes, to be unpacked and verified by the caller; null when they are gone. Sealed ones
+   * that do not open are RECORD_CORRUPT or KEY_MISSING.
+   */
   async read(conversation: ConversationId, logHead: string): Promise<Buffer | null> {
-    const chunks = await this.#state.hgetallBuffer(snapshotKey(conversation, logHead));
+    const stored = await this.#get(snapshotKey(conversation, logHead));
+    return stored === null
+      ? null
+      : this.#records.open(stored, snapshotPlace(conversation, logHead));
+  }
+
+  async #get(key: string): Promise<Buffer | null> {
+    const chunks = await this.#state.hgetallBuffer(key);
     const ordered = Object.entries(chunks).sort(([a], [b]) => Number(a) - Number(b));
     if (ordered.length === 0) return null;
     return Buffer.concat(ordered.map(([, chunk]) => chunk));
@@ -113,7 +136,8 @@ export class SnapshotStore {
 
   /**
    * Gives `to` the snapshots of `from` at `heads`; returns those that could be copied. What the
-   * source needs is not touched, and nothing of it passes through this process.
+   * source needs is not touched. Plain ones do not pass through this process; sealed ones open at one
+   * place only, so they are sealed anew.
    */
   async copy(
     from: ConversationId,
@@ -123,7 +147,7 @@ export class SnapshotStore {
     const copied: string[] = [];
     for (const head of heads) {
       const target = snapshotKey(to, head);
-      if ((await this.#state.copy(snapshotKey(from, head), target, "REPLACE")) !== 1) continue;
+      if (!(await this.#copyOne(from, to, head))) continue;
       await this.#state.persist(target);
       await this.#state.zadd(snapshotIndexKey(to), order(head), head);
       await this.#state.persist(snapshotIndexKey(to));
@@ -132,9 +156,35 @@ export class SnapshotStore {
     return copied;
   }
 
+  /** Seals a snapshot anew; false when it is gone. What is written is gone in a minute if not used. */
+  async reseal(conversation: ConversationId, logHead: string): Promise<boolean> {
+    const packed = await this.read(conversation, logHead);
+    if (packed === null) return false;
+    const key = snapshotKey(conversation, logHead);
+    const made = `${key}:resealed`;
+    await this.#put(made, this.#sealed(conversation, logHead, packed));
+    return (await this.#state.replaceSnapshot(key, made)) === 1;
+  }
+
+  async #copyOne(from: ConversationId, to: ConversationId, head: string): Promise<boolean> {
+    const target = snapshotKey(to, head);
+    if (this.#records.ring === null) {
+      return (await this.#state.copy(snapshotKey(from, head), target, "REPLACE")) === 1;
+    }
+    const packed = await this.read(from, head);
+    if (packed === null) return false;
+    await this.#put(target, this.#sealed(to, head, packed));
+    return true;
+  }
+
   async #name(conversation: ConversationId, logHead: string): Promise<void> {
     const index = snapshotIndexKey(conversation);
     await this.#state.nameSnapshot(index, order(logHead), logHead, unconfirmedSeconds);
+  }
+
+  /** Those of them that are there, newest first. */
+  async present(conversation: ConversationId): Promise<string[]> {
+    return this.#present(conversation, await this.heads(conversation));
   }
 
   async #present(conversation: ConversationId, heads: readonly string[]): Promise<string[]> {

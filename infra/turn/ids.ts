@@ -15,7 +15,8 @@ export type CommunityId = Branded<"community">;
 export type UserId = Branded<"user">;
 
 const conversationPattern = /^[a-z]{2,16}-[A-Za-z0-9._-]{1,64}$/;
-const turnPattern = /^[0-9]{1,20}$/;
+/** As Discord writes them: a number, so without zeros in front. */
+const turnPattern = /^(?:0|[1-9][0-9]{0,19})$/;
 
 export function isConversationId(text: string): text is ConversationId {
   return conversationPattern.test(text);
@@ -34,6 +35,10 @@ export function turnId(text: string): TurnId {
 export function communityId(text: string): CommunityId {
   assert(turnPattern.test(text), `not a community id: ${JSON.stringify(text)}`);
   return text as CommunityId;
+}
+
+export function isUserId(text: string): text is UserId {
+  return turnPattern.test(text);
 }
 
 export function userId(text: string): UserId {

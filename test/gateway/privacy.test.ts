@@ -37,7 +37,7 @@ describe("/privacy", () => {
     const answer = await privacy().reply();
     expect(isPrivate(answer, stage.ada)).toBe(true);
     expect(contentOf(answer)).toMatch(/last 3 tokens[\s\S]*- 1 of my answers/);
-    expect(buttonsOf(answer)).toHaveLength(2);
+    expect(buttonsOf(answer)).toHaveLength(3);
   });
 
   test("exports what is stored, as JSON, to the asker only", async () => {
@@ -102,5 +102,35 @@ describe("/privacy", () => {
     stage.discord.userSays(direct, stage.ada, "hello again");
     const anew = await stage.worker.claim(conversationId(`discord-${direct.id}`));
     expect(anew).toMatchObject({ seq: 1, logHead: "0:0:0" });
+  });
+
+  test("deletes what is the asker's, goes back to before them, and says so in their language", async () => {
+    stage = await Stage.open();
+    await stage.exchange("one", "First.");
+    stage.discord.userSays(stage.channel, stage.bob, "zwei", { mention: true });
+    await stage.worker.commit(await stage.worker.claim(stage.conversation), "Second.");
+    await stage.waitForEmptyOutbox();
+    await stage.exchange("three", "Third.");
+    expect(await stage.tokens()).toBe(9);
+    const panel = await privacy(stage.channel, stage.bob).reply();
+    const [, , leaveId = ""] = buttonsOf(panel);
+    stage.discord.userPresses(panel, leaveId, stage.bob);
+    await stage.discord.waitFor(() => contentOf(panel).startsWith("🗑️ Alles löschen, was du"));
+    const [goneId = ""] = buttonsOf(panel);
+    stage.discord.userPresses(panel, goneId, stage.bob);
+    await stage.discord.waitFor(() => contentOf(panel).includes("2 Wortwechsel"));
+    expect(buttonsOf(panel)).toEqual([]);
+    expect(await stage.tokens()).toBe(3);
+    const lines = await everything(stage.truth);
+    expect(lines.filter((line) => line.includes(stage.bob.id) || line.includes("zwei"))).toEqual(
+      [],
+    );
+    // Asked again there is nothing, and the other's words are still there.
+    const again = await privacy(stage.channel, stage.bob).reply();
+    stage.discord.userPresses(again, buttonsOf(again)[2] ?? "", stage.bob);
+    await stage.discord.waitFor(() => contentOf(again).startsWith("🗑️ Alles löschen, was du"));
+    stage.discord.userPresses(again, buttonsOf(again)[0] ?? "", stage.bob);
+    await stage.discord.waitFor(() => contentOf(again).startsWith("🗑️ Von dir ist"));
+    expect(await stage.tokens()).toBe(3);
   });
 });

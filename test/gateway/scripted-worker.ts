@@ -8,6 +8,7 @@ import { parseLogHead } from "#infra/ledger/tokenlog.ts";
 import { LivePublisher } from "#infra/live/live.ts";
 import { type Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { liveChannel } from "#infra/redis/keys.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import {
   type ConversationId,
@@ -24,11 +25,11 @@ export class ScriptedWorker {
   readonly #truth: ScriptedRedis;
   readonly #live: LivePublisher;
 
-  constructor(truth: ScriptedRedis, state: ScriptedRedis) {
+  constructor(truth: ScriptedRedis, state: ScriptedRedis, records: Records = plainRecords) {
     this.#truth = truth;
-    this.#live = new LivePublisher(state);
-    this.ledger = new Ledger(truth);
-    this.mailbox = new Mailbox(truth);
+    this.#live = new LivePublisher(state, records);
+    this.ledger = new Ledger(truth, records);
+    this.mailbox = new Mailbox(truth, records);
   }
 
   /** The head of the conversation's mailbox, as soon as there is one. */

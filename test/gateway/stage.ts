@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { MessageFlags } from "discord.js";
 import { type Gateway, startGateway } from "#apps/gateway/gateway.ts";
 import { loadConfig } from "#infra/config/config.ts";
+import { KeyRing } from "#infra/redis/keyring.ts";
+import { plainRecords, Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { Log } from "#infra/telemetry/log.ts";
 import { type ConversationId, conversationId } from "#infra/turn/index.ts";
@@ -41,13 +43,24 @@ export class Stage {
   readonly bob: User;
   readonly lines: LogLine[] = [];
   readonly #modelDirectory: string;
+  readonly #keys: string;
   gateway: Gateway | null = null;
 
-  private constructor(discord: DiscordDouble, redis: RedisServer, truth: ScriptedRedis) {
+  private constructor(
+    discord: DiscordDouble,
+    redis: RedisServer,
+    connection: { readonly truth: ScriptedRedis; readonly keys: string },
+  ) {
+    const { keys, truth } = connection;
+    this.#keys = keys;
     this.discord = discord;
     this.redis = redis;
     this.truth = truth;
-    this.worker = new ScriptedWorker(truth, truth);
+    this.worker = new ScriptedWorker(
+      truth,
+      truth,
+      keys === "" ? plainRecords : new Records(KeyRing.parse(keys)),
+    );
     this.ada = discord.addUser({ name: "ada" });
     this.bob = discord.addUser({ name: "bob", locale: "de" });
     this.channel = discord.addChannel(discord.addGuild({ name: "Nest" }), { name: "talk" });
@@ -56,9 +69,13 @@ export class Stage {
     writeFileSync(join(this.#modelDirectory, "model.json"), JSON.stringify(card));
   }
 
-  /** `empty`: without a gateway. */
+  /** `empty`: without a gateway; `keys`: what EYRIE_KEYS is set to. */
   static async open(
-    options: { readonly empty?: boolean; readonly double?: Partial<DoubleOptions> } = {},
+    options: {
+      readonly empty?: boolean;
+      readonly double?: Partial<DoubleOptions>;
+      readonly keys?: string;
+    } = {},
   ): Promise<Stage> {
     const redis = await RedisServer.start();
     const discord = await DiscordDouble.start({
@@ -66,7 +83,10 @@ export class Stage {
       rateLimits: generousLimits,
       ...options.double,
     });
-    const stage = new Stage(discord, redis, await redis.client());
+    const stage = new Stage(discord, redis, {
+      truth: await redis.client(),
+      keys: options.keys ?? "",
+    });
     if (options.empty !== true) await stage.start();
     return stage;
   }
@@ -83,6 +103,7 @@ export class Stage {
       DISCORD_API_URL: this.discord.restUrl,
       EYRIE_MODEL: this.#modelDirectory,
       EYRIE_GATEWAY_PORT: "0",
+      EYRIE_KEYS: this.#keys,
       ...changes,
     };
   }

@@ -120,7 +120,7 @@ class Reader {
       mailbox: this.#list(keys.mailbox).flatMap((entry) => this.#entry(id, String(entry))),
       blocks: this.#list(keys.log),
       past: this.#list(keys.turns).flatMap((entry) =>
-        this.#try(`past turn of ${id}`, () => decodePastTurn(String(entry))),
+        this.#try(`past turn of ${id}`, () => decodePastTurn(entry)),
       ),
       records: records.toSorted((a, b) => a.seq - b.seq),
       rewound: under("rewound").flatMap(([name, value]) =>

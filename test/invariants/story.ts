@@ -90,7 +90,7 @@ function tell(
 ): void {
   const keys = conversationKeys(conversation);
   const blocks: Buffer[] = [];
-  const past: string[] = [];
+  const past: Buffer[] = [];
   let head: LogHead = { epoch: 0, tokens: 0, crc: 0 };
   const { answered, waiting } = plot;
   for (const [index, id] of answered.entries()) {
@@ -109,7 +109,7 @@ function tell(
   const meta = { seq: answered.length + waiting.length, committedSeq: answered.length, fence: 9 };
   story.truth.set(keys.meta, hash({ ...meta, logHead: formatLogHead(head), logStart: "0:0" }));
   story.truth.set(keys.log, { kind: "list", values: blocks });
-  story.truth.set(keys.turns, list(past));
+  story.truth.set(keys.turns, { kind: "list", values: past });
   if (mail.length > 0) {
     story.truth.set(keys.mailbox, list(mail));
     story.truth.set(keys.dirty, scores(conversation));

@@ -11,6 +11,8 @@ import { Conversations } from "#infra/conversation/conversations.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import type { ReadyMessage } from "#infra/process/process.ts";
+import { KeyRing } from "#infra/redis/keyring.ts";
+import { plainRecords, Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { ReplyRecord, Turn } from "#infra/turn/index.ts";
 import { WakeBell } from "#infra/wake/wake.ts";
@@ -104,30 +106,39 @@ export class TestPlatform {
   /** What no process may ever log: every text and token that went through this platform. */
   readonly #unspeakable = new Set<string>();
   readonly #processes: Process[] = [];
+  readonly #keys: string;
 
   private constructor(
     servers: { readonly truth: RedisServer; readonly state: RedisServer },
     clients: { readonly truth: ScriptedRedis; readonly state: ScriptedRedis },
+    keys: string,
   ) {
+    const records = keys === "" ? plainRecords : new Records(KeyRing.parse(keys));
+    this.#keys = keys;
     this.truthServer = servers.truth;
     this.stateServer = servers.state;
     this.truth = clients.truth;
     this.state = clients.state;
-    this.mailbox = new Mailbox(this.truth);
-    this.ledger = new Ledger(this.truth);
+    this.mailbox = new Mailbox(this.truth, records);
+    this.ledger = new Ledger(this.truth, records);
     this.bell = new WakeBell(this.truth);
-    this.conversations = new Conversations(clients, this.bell);
+    this.conversations = new Conversations(clients, this.bell, records);
   }
 
+  /** `keys`: what EYRIE_KEYS is set to. */
   static async start(
-    options: { readonly truth?: RedisSettings; readonly state?: RedisSettings } = {},
+    options: {
+      readonly truth?: RedisSettings;
+      readonly state?: RedisSettings;
+      readonly keys?: string;
+    } = {},
   ): Promise<TestPlatform> {
     const [truth, state] = await Promise.all([
       RedisServer.start(options.truth),
       RedisServer.start(options.state),
     ]);
     const clients = { truth: await truth.client(), state: await state.client() };
-    return new TestPlatform({ truth, state }, clients);
+    return new TestPlatform({ truth, state }, clients, options.keys ?? "");
   }
 
   /** What a process of this platform finds in its environment. */
@@ -139,6 +150,7 @@ export class TestPlatform {
       EYRIE_WORKER_PORT: "0",
       EYRIE_GATEWAY_PORT: "0",
       EYRIE_THREADS: "1",
+      EYRIE_KEYS: this.#keys,
     };
   }
 

@@ -25,7 +25,7 @@ export async function chat(options: ChatOptions): Promise<void> {
   }
   const addresses = findPlatform(config);
   const model = await readModelCard(config.EYRIE_MODEL);
-  const dialogue = await Dialogue.open(addresses, {
+  const dialogue = await Dialogue.open(config, addresses, {
     conversation: conversationId(id),
     model: model.name,
     sampling: model.sampling,

@@ -4,20 +4,19 @@
  */
 import { loadConfig } from "#infra/config/config.ts";
 import { readModelCard } from "#infra/config/model-card.ts";
-import { Conversations } from "#infra/conversation/conversations.ts";
+import type { Conversations } from "#infra/conversation/conversations.ts";
 import { EyrieError } from "#infra/errors/error.ts";
-import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { formatLogHead } from "#infra/ledger/tokenlog.ts";
-import { connectRedis } from "#infra/redis/client.ts";
-import { type ConversationId, isConversationId } from "#infra/turn/index.ts";
-import { WakeBell } from "#infra/wake/wake.ts";
+import { type ConversationId, isConversationId, isUserId } from "#infra/turn/index.ts";
 import { ModelError } from "#kernels/errors.ts";
 import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
+import type { Forgotten } from "#infra/conversation/forget-user.ts";
 import type { Export } from "#infra/conversation/export.ts";
 import { confirmed } from "../confirm.ts";
 import { bytes, table } from "../output.ts";
-import { findPlatform } from "../platform.ts";
+import { withStores } from "../stores.ts";
+import { print, say, spoken } from "../words.ts";
 import { openTokenizer } from "./tokenize.ts";
 
 interface Json {
@@ -66,17 +65,57 @@ export async function reset(text: string, options: Json): Promise<void> {
   });
 }
 
-export async function remove(text: string, options: Json & { yes?: true }): Promise<void> {
+export interface RemoveOptions extends Json {
+  readonly yes?: true;
+  readonly user?: string;
+}
+
+export async function remove(text: string | undefined, options: RemoveOptions): Promise<void> {
+  if (options.user !== undefined) return removeUser(text, options.user, options);
+  if (text === undefined)
+    throw new EyrieError("USAGE", { reason: "which conversation, or --user?" });
   await withConversation(text, async ({ conversations, id }) => {
-    const [question, yes] = [
-      await spoken("conversation.remove", { id }),
-      await spoken("conversation.yes"),
-    ];
-    if (options.yes !== true && !(await confirmed(question, yes))) return;
+    if (options.yes !== true && !(await agreed("conversation.remove", { id }))) return;
     const keys = await conversations.delete(id);
     if (options.json === true) print({ conversation: id, keys });
     else await say("conversation.deleted", { id });
   });
+}
+
+/** One person, in one conversation or in all of them; tells for each what it took. */
+async function removeUser(
+  text: string | undefined,
+  user: string,
+  options: RemoveOptions,
+): Promise<void> {
+  if (!isUserId(user)) throw new EyrieError("USAGE", { reason: "a user is named by a number" });
+  if (text !== undefined) assertConversationId(text);
+  const question = text === undefined ? "conversation.removeUser" : "conversation.removeUserHere";
+  await withStores(loadConfig(process.env), async ({ conversations }) => {
+    if (options.yes !== true && !(await agreed(question, { user, id: text ?? "" }))) return;
+    const found = text === undefined ? conversations.ofUser(user) : [text];
+    const outcomes: ({ readonly conversation: string } & Forgotten)[] = [];
+    for await (const id of found) {
+      const forgotten = await conversations.forgetUser(id, user);
+      if (forgotten.kind === "nothing") continue;
+      outcomes.push({ conversation: id, ...forgotten });
+      if (options.json === true) continue;
+      const count = forgotten.kind === "rolled-back" ? forgotten.turns : 0;
+      await say(`conversation.forgot.${forgotten.kind}`, { id, count });
+    }
+    if (options.json === true) print({ user, conversations: outcomes });
+    else await say("conversation.userDeleted", { count: outcomes.length, user });
+  });
+}
+
+async function agreed(question: string, values: Record<string, string>): Promise<boolean> {
+  return confirmed(await spoken(question, values), await spoken("conversation.yes"));
+}
+
+function assertConversationId(text: string): asserts text is ConversationId {
+  if (isConversationId(text)) return;
+  const reason = "a conversation is named like discord-123456789012345678 or cli-me";
+  throw new EyrieError("USAGE", { reason });
 }
 
 /** USAGE for what is no id, CONVERSATION_UNKNOWN for one of which nothing is stored. */
@@ -84,26 +123,16 @@ async function withConversation(
   text: string,
   work: (opened: Opened) => Promise<void>,
 ): Promise<void> {
-  if (!isConversationId(text)) {
-    const reason = "a conversation is named like discord-123456789012345678 or cli-me";
-    throw new EyrieError("USAGE", { reason });
-  }
-  const { stateUrl, truthUrl } = findPlatform(loadConfig(process.env));
-  await using stack = new AsyncDisposableStack();
-  const truth = await connectRedis(truthUrl);
-  stack.defer(() => truth.disconnect());
-  const state = await connectRedis(stateUrl);
-  stack.defer(() => state.disconnect());
-  const bell = new WakeBell(truth);
-  stack.defer(async () => bell.close());
-  const conversations = new Conversations({ truth, state }, bell);
-  const exported = await conversations.export(text);
-  const { inProgress, undelivered, waits } = exported;
-  const names = [exported.truth, exported.state].flatMap(Object.keys);
-  if (names.length + undelivered.length + inProgress.length === 0 && !waits) {
-    throw new EyrieError("CONVERSATION_UNKNOWN", { id: text });
-  }
-  await work({ id: text, conversations, ledger: new Ledger(truth), exported });
+  assertConversationId(text);
+  await withStores(loadConfig(process.env), async ({ conversations, records, truth }) => {
+    const exported = await conversations.export(text);
+    const { inProgress, undelivered, waits } = exported;
+    const names = [exported.truth, exported.state].flatMap(Object.keys);
+    if (names.length + undelivered.length + inProgress.length === 0 && !waits) {
+      throw new EyrieError("CONVERSATION_UNKNOWN", { id: text });
+    }
+    await work({ id: text, conversations, ledger: new Ledger(truth, records), exported });
+  });
 }
 
 async function collect(id: ConversationId, ledger: Ledger, { state, truth }: Export) {
@@ -163,17 +192,4 @@ function withTexts(exported: Export, tokenizer: Tokenizer): Export {
     return { ...block, text: Buffer.from(tokenizer.decode(tokens)).toString() };
   });
   return { ...exported, truth: { ...exported.truth, log: { ...log, value: blocks } } };
-}
-
-function print(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
-}
-
-async function say(key: string, values: Record<string, string | number>): Promise<void> {
-  process.stdout.write(`${await spoken(key, values)}\n`);
-}
-
-async function spoken(key: string, values: Record<string, string | number> = {}): Promise<string> {
-  const translator = await loadTranslator();
-  return translator.text(loadConfig(process.env).EYRIE_LOCALE, `terminal:${key}`, values);
 }

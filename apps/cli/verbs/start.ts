@@ -9,6 +9,7 @@ import { type Config, loadConfig } from "#infra/config/config.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import { loadTranslator, type Translator } from "#infra/i18n/i18n.ts";
 import { connectRedis } from "#infra/redis/client.ts";
+import { openRecords } from "#infra/redis/records.ts";
 import { assertSafe } from "#infra/redis/safety.ts";
 import { type ProvisionedRedis, provisionRedis } from "#infra/redis/provision.ts";
 import { exitWithParent } from "#infra/setup/parent.ts";
@@ -106,6 +107,7 @@ async function provide(
   const client = await connectRedis(truth.url);
   try {
     await assertSafe(client, { production });
+    await openRecords(config, client);
   } finally {
     client.disconnect();
   }

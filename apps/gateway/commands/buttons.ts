@@ -14,9 +14,10 @@ import { type ConversationId, isConversationId, type TurnKey, turnId } from "#in
 
 /**
  * `stop` ends a running reply, `again` has the last one written anew; under what `/privacy` shows:
- * `export`, `delete` (asks first) and `erase` (does it).
+ * `export`, `delete` (asks first) and `erase` (does it), `leave` (asks first) and `gone` (does it): what
+ * is of the presser alone.
  */
-const actions = ["stop", "again", "export", "delete", "erase"] as const;
+const actions = ["stop", "again", "export", "delete", "erase", "leave", "gone"] as const;
 export type Action = (typeof actions)[number];
 
 /** What a button is for; those of `/privacy` are about a conversation, so their turn is "0". */

@@ -5,6 +5,7 @@ import {
   ChannelType,
   PermissionFlagsBits,
 } from "discord.js";
+import { userId } from "#infra/turn/index.ts";
 import { conversationOf } from "../intake/submit.ts";
 import type { Command } from "./command.ts";
 import { describe } from "./localise.ts";
@@ -45,6 +46,7 @@ export const fork: Command = {
     }
     if (!(await answers.defer({ privately: true }))) return;
     const option = interaction.data.options?.[0];
+    const asking = (interaction.member?.user ?? interaction.user)?.id;
     const title = option?.type === ApplicationCommandOptionType.String ? option.value.trim() : "";
     const outcome = await forks.begin({
       operation: interaction.id,
@@ -53,6 +55,7 @@ export const fork: Command = {
       title: title === "" ? translator.text(locale, "replies:forkTitle") : title,
       locale,
       anchorId: null,
+      ...(asking === undefined ? {} : { author: userId(asking) }),
     });
     if (outcome.kind === "refused") return answers.refuse(outcome.code);
     const thread = `<#${outcome.threadId}>`;

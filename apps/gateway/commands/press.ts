@@ -8,7 +8,7 @@ import { requestStop } from "#infra/control/control.ts";
 import type { Conversations } from "#infra/conversation/conversations.ts";
 import type { Translator } from "#infra/i18n/i18n.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
-import type { UserId } from "#infra/turn/index.ts";
+import { type UserId, userId } from "#infra/turn/index.ts";
 import { ring, type SubmitParts } from "../intake/submit.ts";
 import type { Answers, AnswersParts } from "./answers.ts";
 import { type Buttons, noTurn, type Press } from "./buttons.ts";
@@ -50,6 +50,10 @@ export async function press(
       return askToDelete(work);
     case "erase":
       return erase(work);
+    case "leave":
+      return askToLeave(work);
+    case "gone":
+      return leave(work);
   }
 }
 
@@ -116,19 +120,43 @@ function mayDelete(interaction: Pressed): boolean {
   return interaction.guild_id === undefined || moderates(interaction);
 }
 
-async function askToDelete({ interaction, presser, parts, target }: Work): Promise<void> {
+async function askToDelete(work: Work): Promise<void> {
+  if (!mayDelete(work.interaction)) return work.presser.answers.refuse("DELETE_FORBIDDEN");
+  await ask(work, "erase", { question: "deleteAsk", label: "eraseButton" });
+}
+
+/** Everybody may, for themselves: it takes back no more than `/undo` and `/reset` do. */
+async function askToLeave(work: Work): Promise<void> {
+  await ask(work, "gone", { question: "leaveAsk", label: "goneButton" });
+}
+
+async function ask(
+  { presser, parts, target }: Work,
+  action: "erase" | "gone",
+  words: { readonly question: string; readonly label: string },
+): Promise<void> {
   const { answers, locale } = presser;
-  if (!mayDelete(interaction)) return answers.refuse("DELETE_FORBIDDEN");
   if (!(await answers.acknowledge())) return;
   const { buttons, translator } = parts;
-  const label = translator.text(locale, "replies:eraseButton");
+  const label = translator.text(locale, `replies:${words.label}`);
   const { conversation } = target;
-  const row = buttons.row([
-    { action: "erase", conversation, key: noTurn },
-    { label, style: ButtonStyle.Danger },
-  ]);
-  const content = translator.text(locale, "replies:deleteAsk");
+  const next: Press = { action, conversation, key: noTurn };
+  const row = buttons.row([next, { label, style: ButtonStyle.Danger }]);
+  const content = translator.text(locale, `replies:${words.question}`);
   await answers.replace({ content, components: [row] });
+}
+
+async function leave({ presser, parts, target }: Work): Promise<void> {
+  const { answers, locale } = presser;
+  if (!(await answers.acknowledge())) return;
+  const { conversations, log, renders, translator } = parts;
+  const user = userId(presser.userId);
+  await renders.forget(target.conversation, user);
+  const forgotten = await conversations.forgetUser(target.conversation, user);
+  log.info("user forgotten", { how: forgotten.kind });
+  const count = forgotten.kind === "rolled-back" ? forgotten.turns : 0;
+  const content = translator.text(locale, `replies:gone.${forgotten.kind}`, { count });
+  await answers.replace({ content, components: [] });
 }
 
 async function erase({ interaction, presser, parts, target }: Work): Promise<void> {

@@ -1,4 +1,7 @@
-/** `/privacy` shows, to the asker only, what is kept of a conversation, with Export and Delete. */
+/**
+ * `/privacy` shows, to the asker only, what is kept of a conversation, with Export and Delete: of all of
+ * it, or of the asker alone.
+ */
 import { ApplicationCommandType, ButtonStyle } from "discord.js";
 import type { Export } from "#infra/conversation/export.ts";
 import { conversationOf } from "../intake/submit.ts";
@@ -22,7 +25,7 @@ export const privacy: Command = {
       await answers.replace({ content: translator.text(locale, "replies:privacyNothing") });
       return;
     }
-    const text = (key: "exportButton" | "deleteButton"): string =>
+    const text = (key: "exportButton" | "leaveButton" | "deleteButton"): string =>
       translator.text(locale, `replies:${key}`);
     const row = buttons.row(
       [{ action: "export", conversation, key: noTurn }, { label: text("exportButton") }],
@@ -30,6 +33,7 @@ export const privacy: Command = {
         { action: "delete", conversation, key: noTurn },
         { label: text("deleteButton"), style: ButtonStyle.Danger },
       ],
+      [{ action: "leave", conversation, key: noTurn }, { label: text("leaveButton") }],
     );
     const content = translator.text(locale, "replies:privacy", figures(exported, locale));
     await answers.replace({ content, components: [row] });

@@ -22,7 +22,14 @@ import type { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { outboxMember } from "#infra/redis/keys.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
-import type { ConversationId, ReplyRecord, Turn, TurnId, TurnKey } from "#infra/turn/index.ts";
+import type {
+  ConversationId,
+  ReplyRecord,
+  Turn,
+  TurnId,
+  TurnKey,
+  UserId,
+} from "#infra/turn/index.ts";
 import type { Buttons } from "../commands/buttons.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { carrierFor } from "./carrier.ts";
@@ -72,8 +79,11 @@ export class Renders {
   readonly #abandoned = new Set<string>();
   /** Ended since the scan began: its picture of the outbox is older than that. */
   readonly #endedSinceScan = new Set<string>();
-  /** Conversations that are being deleted: their replies are taken away and leave no note. */
-  readonly #forgotten = new Set<ConversationId>();
+  /**
+   * Conversations that are being deleted, and people in one (`<conversation> <user>`): their replies
+   * are taken away and leave no note.
+   */
+  readonly #forgotten = new Set<string>();
   readonly #finished: Finished;
   readonly #closing = new AbortController();
   #scanning: Promise<void> = Promise.resolve();
@@ -136,17 +146,19 @@ export class Renders {
     }
   }
 
-  /** Takes away what is being shown of a conversation that is about to be deleted. */
-  async forget(conversation: ConversationId): Promise<void> {
-    this.#forgotten.add(conversation);
+  /** Takes away what is being shown of a conversation, or of one person in it, about to be deleted. */
+  async forget(conversation: ConversationId, author?: UserId): Promise<void> {
+    const name = author === undefined ? conversation : `${conversation} ${author}`;
+    this.#forgotten.add(name);
     const ends: Promise<void>[] = [];
-    for (const [member, { render, ended }] of this.#running) {
+    for (const [member, { open, render, ended }] of this.#running) {
       if (!member.startsWith(`${conversation} `)) continue;
+      if (author !== undefined && open?.author !== author) continue;
       render.giveUp();
       ends.push(ended);
     }
     await this.#within(settleMsMax, ends);
-    this.#forgotten.delete(conversation);
+    this.#forgotten.delete(name);
   }
 
   /** An open reply, for those who want to stop it. */
@@ -221,9 +233,12 @@ export class Renders {
     }
     metrics.givenUp.inc();
     log.info("reply given up", { turn: reply.key.turn, conversation: reply.conversation });
-    const settles = work.open === null || this.#forgotten.has(reply.conversation);
-    if (settles) await this.#settle(reply);
-    else if (work.open !== null) await this.#abandon(work.open);
+    const { conversation } = reply;
+    const forgotten =
+      this.#forgotten.has(conversation) ||
+      this.#forgotten.has(`${conversation} ${work.open?.author}`);
+    if (work.open === null || forgotten) await this.#settle(reply);
+    else await this.#abandon(work.open);
   }
 
   /** The turn may still run: remember first, then stop it; its record is settled by the scan. */

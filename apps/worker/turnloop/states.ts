@@ -7,6 +7,7 @@
  * is never used. A snapshot that is refused is logged by the reason's name and passed over.
  */
 import type { Clock } from "#infra/clock/clock.ts";
+import { EyrieError } from "#infra/errors/error.ts";
 import {
   formatLogHead,
   type LogBlock,
@@ -16,7 +17,7 @@ import {
 import type { Ledger } from "#infra/ledger/ledger.ts";
 import type { Claim, Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import type { SnapshotStore } from "#infra/snapshot/snapshot.ts";
-import type { Log } from "#infra/telemetry/log.ts";
+import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 import type { CanonicalState } from "#kernels/backends/contract.ts";
 import { packSnapshot, unpackSnapshot } from "#kernels/state/snapshot.ts";
@@ -152,8 +153,19 @@ export class States {
     return { replay, snapshotHead: null };
   }
 
+  /** Null for one that is gone, or that does not open: there is something older, or the log. */
+  async #read(conversation: ConversationId, head: string): Promise<Buffer | null> {
+    try {
+      return await this.#snapshots.read(conversation, head);
+    } catch (error) {
+      if (!(error instanceof EyrieError)) throw error;
+      this.#log.warn("snapshot refused", { conversation, head, ...errorFields(error) });
+      return null;
+    }
+  }
+
   async #load(conversation: ConversationId, head: string, slot: number): Promise<boolean> {
-    const packed = await this.#snapshots.read(conversation, head);
+    const packed = await this.#read(conversation, head);
     if (packed === null) return false;
     const { config } = this.#engine.info;
     const unpacked = unpackSnapshot(packed, {

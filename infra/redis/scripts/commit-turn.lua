@@ -14,6 +14,7 @@
 -- ARGV[5] token block ('' for none)   ARGV[6] new log head   ARGV[7] reply record
 -- ARGV[8] conversation   ARGV[9] seconds to keep the record when nobody has to deliver it, or 0
 -- ARGV[10] entry for turns   ARGV[11] turns kept   ARGV[12] seconds to keep last
+-- ARGV[13] field of meta for who asked   ARGV[14] its value, unless it has one: their first turn
 --
 -- Returns the mailbox length left, or -1 lease lost, -2 already committed, -3 not the head,
 -- -6 the log is not the one I started from. Everything is checked before the first write: a script
@@ -38,6 +39,9 @@ if ARGV[5] ~= '' then
   redis.call('RPUSH', KEYS[4], ARGV[5])
   redis.call('RPUSH', KEYS[8], ARGV[10])
   redis.call('LTRIM', KEYS[8], -tonumber(ARGV[11]), -1)
+  if ARGV[13] then
+    redis.call('HSETNX', KEYS[2], ARGV[13], ARGV[14])
+  end
 end
 -- A fork that goes its own way no longer names the conversation that it came from.
 redis.call('HDEL', KEYS[2], 'source')

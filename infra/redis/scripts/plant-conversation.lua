@@ -9,7 +9,8 @@
 -- ARGV[1] log head   ARGV[2] log start   ARGV[3] model   ARGV[4] the operation that plants it
 -- ARGV[5] the new conversation   ARGV[6] its community, or ''
 -- ARGV[7] the conversation it is a copy of
--- ARGV[8] number of blocks   ARGV[9…] the blocks, then the turns, oldest first
+-- ARGV[8] number of blocks   ARGV[9] number of turns
+-- ARGV[10…] the blocks, then the turns, oldest first, then field and value for each who spoke
 --
 -- Returns 1; 0 when this operation planted it before, whatever was said there since; -2 when the
 -- conversation exists and is somebody else's. Run twice: the second returns 0 and changes nothing.
@@ -20,10 +21,14 @@ end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return -2
 end
-local blocks = tonumber(ARGV[8])
-for index = 9, #ARGV do
-  local list = index < 9 + blocks and KEYS[2] or KEYS[3]
+local turns = 10 + tonumber(ARGV[8])
+local speakers = turns + tonumber(ARGV[9])
+for index = 10, speakers - 1 do
+  local list = index < turns and KEYS[2] or KEYS[3]
   redis.call('RPUSH', list, ARGV[index])
+end
+for index = speakers, #ARGV, 2 do
+  redis.call('HSET', KEYS[1], ARGV[index], ARGV[index + 1])
 end
 redis.call('HSET', KEYS[1], 'logHead', ARGV[1], 'logStart', ARGV[2], 'model', ARGV[3])
 redis.call('HSET', KEYS[1], 'planted', ARGV[4], 'source', ARGV[7])

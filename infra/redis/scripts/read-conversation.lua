@@ -7,8 +7,8 @@
 -- KEYS[3] turns     list of the turns that can be taken back
 -- KEYS[4] last      string: the last turn
 --
--- Returns { 1 if it exists, log head, log start, model, community, last, blocks, turns }; what is
--- missing is "".
+-- Returns { 1 if it exists, log head, log start, model, community, last, blocks, turns, all of meta };
+-- what is missing is "".
 -- Writes nothing. Run twice: the same, unless something happened in between.
 local meta = redis.call('HMGET', KEYS[1], 'logHead', 'logStart', 'model', 'community')
 return {
@@ -20,4 +20,5 @@ return {
   redis.call('GET', KEYS[4]) or '',
   redis.call('LRANGE', KEYS[2], 0, -1),
   redis.call('LRANGE', KEYS[3], 0, -1),
+  redis.call('HGETALL', KEYS[1]),
 }

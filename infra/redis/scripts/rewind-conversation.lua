@@ -9,6 +9,7 @@
 -- KEYS[5] rewound   string: the record of this very operation
 -- ARGV[1] log head I read   ARGV[2] turns to take back, or "all"   ARGV[3] log head to go back to
 -- ARGV[4] rewound record   ARGV[5] seconds to keep it
+-- ARGV[6…] fields of meta for those who had not spoken by then
 --
 -- Returns 1; 0 when this operation was done before; -6 when the log is not the one I read. A turn
 -- that is running meanwhile cannot commit (-6) and starts again. Run twice: the second returns 0 and
@@ -31,6 +32,9 @@ else
   redis.call('HSET', KEYS[1], 'logStart', '0:0')
 end
 redis.call('HSET', KEYS[1], 'logHead', ARGV[3])
+for index = 6, #ARGV do
+  redis.call('HDEL', KEYS[1], ARGV[index])
+end
 redis.call('DEL', KEYS[4])
 redis.call('SET', KEYS[5], ARGV[4], 'EX', ARGV[5])
 return 1

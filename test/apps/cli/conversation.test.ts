@@ -1,4 +1,5 @@
 /** `eyrie conversation …`, as people type it, on a running platform's Redis. */
+import { userId } from "#infra/turn/index.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TestPlatform } from "#test/platform/platform.ts";
 import { everything } from "../../infra/conversation/workshop.ts";
@@ -94,4 +95,24 @@ describe("refuses by name", () => {
     expect(errorLines(outcome)).toEqual([expect.stringMatching(/^USAGE: /)]);
     expect(outcome.code).toBe(2);
   });
+});
+
+test("delete --user takes one person out of every conversation, and tells how", async () => {
+  const user = userId("1357924680135792468");
+  const [shared, own] = [aConversation("shared"), aConversation("own")];
+  await platform.exchange(aTurn(31, { conversation: shared, text: "Hello!" }));
+  await platform.exchange(aTurn(32, { conversation: shared, text: "Who are you?", author: user }));
+  await platform.exchange(aTurn(33, { conversation: own, text: "What can you do?", author: user }));
+  const refused = await conversation(["delete", "--user", "me"]);
+  expect(errorLines(refused)).toEqual([expect.stringMatching(/^USAGE: /)]);
+  const outcome = await conversation(["delete", shared, "--user", user]);
+  expect(outcome.out).toContain("1 exchange taken back");
+  const all = await json("delete", "--user", user, "--yes");
+  expect(all).toEqual({
+    user,
+    conversations: [{ conversation: own, kind: "rolled-back", turns: 1 }],
+  });
+  const lines = [...(await everything(platform.truth)), ...(await everything(platform.state))];
+  expect(lines.filter((line) => line.includes(user))).toEqual([]);
+  expect((await json("inspect", shared))["turnsToUndo"]).toBe(1);
 });

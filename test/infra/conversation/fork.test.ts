@@ -120,7 +120,7 @@ test("does not hand rot on: RECORD_CORRUPT", async () => {
   await grow();
   const { log } = conversationKeys(source);
   const block = (await workshop.truth.lindexBuffer(log, 2)) ?? Buffer.alloc(0);
-  block[26] = (block[26] ?? 0) ^ 4;
+  block[6] = (block[6] ?? 0) ^ 4;
   await workshop.truth.lset(log, 2, block);
   await expect(workshop.conversations.fork(source, target)).rejects.toMatchObject({
     code: "RECORD_CORRUPT",

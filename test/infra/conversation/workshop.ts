@@ -8,6 +8,7 @@ import { type CommitOutcome, Ledger } from "#infra/ledger/ledger.ts";
 import { parseLogHead } from "#infra/ledger/tokenlog.ts";
 import { type Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
+import { plainRecords, type Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import type { ConversationId, ReplyRecord, Turn } from "#infra/turn/index.ts";
@@ -19,34 +20,42 @@ export class Workshop {
   readonly truthServer: RedisServer;
   readonly truth: ScriptedRedis;
   readonly state: ScriptedRedis;
+  readonly records: Records;
   readonly mailbox: Mailbox;
   readonly ledger: Ledger;
   readonly history: History;
   readonly snapshots: SnapshotStore;
   readonly bell: WakeBell;
   readonly conversations: Conversations;
-  readonly #servers: readonly RedisServer[];
+  readonly #servers: readonly [RedisServer, RedisServer];
 
   private constructor(
     servers: readonly [RedisServer, RedisServer],
     redis: [ScriptedRedis, ScriptedRedis],
+    records: Records,
   ) {
     const [truth, state] = redis;
     this.#servers = servers;
     this.truthServer = servers[0];
     this.truth = truth;
+    this.records = records;
     this.state = state;
-    this.mailbox = new Mailbox(truth);
-    this.ledger = new Ledger(truth);
-    this.history = new History(truth);
-    this.snapshots = new SnapshotStore(state);
+    this.mailbox = new Mailbox(truth, records);
+    this.ledger = new Ledger(truth, records);
+    this.history = new History(truth, records);
+    this.snapshots = new SnapshotStore(state, records);
     this.bell = new WakeBell(truth);
-    this.conversations = new Conversations({ truth, state }, this.bell);
+    this.conversations = new Conversations({ truth, state }, this.bell, records);
   }
 
-  static async open(): Promise<Workshop> {
+  static async open(records: Records = plainRecords): Promise<Workshop> {
     const servers = await Promise.all([RedisServer.start(), RedisServer.start()]);
-    return new Workshop(servers, [await servers[0].client(), await servers[1].client()]);
+    return new Workshop(servers, [await servers[0].client(), await servers[1].client()], records);
+  }
+
+  /** The same servers seen with other keys; this one's `close` closes them for both. */
+  with(records: Records): Workshop {
+    return new Workshop(this.#servers, [this.truth, this.state], records);
   }
 
   async close(): Promise<void> {

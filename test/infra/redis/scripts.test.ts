@@ -11,8 +11,11 @@ const admits = new Set([
   "name-snapshot.lua",
   "plant-conversation.lua",
   "regenerate-turn.lua",
+  "replace-snapshot.lua",
+  "restore-conversation.lua",
+  "replace-value.lua",
 ]);
-const reads = new Set(["read-conversation.lua"]);
+const reads = new Set(["copy-conversation.lua", "read-conversation.lua"]);
 
 function indices(text: string, name: "KEYS" | "ARGV"): number[] {
   const found = [...text.matchAll(new RegExp(`${name}\\[(\\d+)\\]`, "g"))].map((m) => Number(m[1]));
