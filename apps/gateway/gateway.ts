@@ -16,6 +16,7 @@ import { Ledger } from "#infra/ledger/ledger.ts";
 import { LiveSubscriber } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
+import { assertSafe } from "#infra/redis/safety.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
@@ -99,6 +100,8 @@ async function open(
   onClose(async () => truth.quit());
   const state = await connectRedis(options.stateUrl);
   onClose(async () => state.quit());
+  const production = config.EYRIE_PROFILE === "production";
+  await assertSafe({ truth, state }, { production, log });
   const listening = await duplicateRedis(state);
   onClose(async () => listening.quit());
   const bell = new WakeBell(truth);

@@ -14,6 +14,7 @@ import { Ledger } from "#infra/ledger/ledger.ts";
 import { LivePublisher } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
+import { assertSafe } from "#infra/redis/safety.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
@@ -58,6 +59,8 @@ export async function startWorker(
   });
   const truth = await connectRedis(addresses.truthUrl);
   const state = await connectRedis(addresses.stateUrl);
+  const production = config.EYRIE_PROFILE === "production";
+  await assertSafe({ truth, state }, { production, log });
   const control = await duplicateRedis(truth);
   const bell = new WakeBell(truth);
   const ledger = new Ledger(truth);

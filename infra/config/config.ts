@@ -60,7 +60,7 @@ export const configSchema = z.object({
     .transform((path) => resolve(path))
     .describe("Folder for everything Eyrie writes on this machine."),
   EYRIE_PROFILE: choice(["demo", "production"], "demo").describe(
-    "`production` refuses an unsafe Redis and readable logs give way to JSON.",
+    "`production` refuses an unsafe Redis, where `demo` warns, and logs are JSON only.",
   ),
   EYRIE_MODEL: z
     .string()

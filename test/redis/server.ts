@@ -1,25 +1,44 @@
-/** A real redis-server for a test: its own folder, a Unix socket, gone when the test ends. */
+/**
+ * A real redis-server for a test: its own folder and configuration file, a Unix socket, gone when the
+ * test ends. Safe unless the test asks for something else.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectRedis } from "#infra/redis/client.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 
+/** Lines of redis.conf by directive. */
+export type RedisSettings = Readonly<Record<string, string>>;
+
+const safe: RedisSettings = {
+  port: "0",
+  appendonly: "yes",
+  appendfsync: "always",
+  maxmemory: "1gb",
+  "maxmemory-policy": "noeviction",
+  save: '""',
+};
+
 export class RedisServer {
   readonly url: string;
+  readonly file: string;
   readonly #directory: string;
   #process: ChildProcess;
 
-  private constructor(directory: string, url: string) {
+  private constructor(directory: string, settings: RedisSettings) {
     this.#directory = directory;
-    this.url = url;
+    this.url = join(directory, "redis.sock");
+    this.file = join(directory, "redis.conf");
+    const lines = Object.entries({ unixsocket: this.url, dir: directory, ...safe, ...settings });
+    writeFileSync(this.file, lines.map((line) => `${line.join(" ")}\n`).join(""));
     this.#process = this.#spawn();
   }
 
-  static async start(): Promise<RedisServer> {
+  static async start(settings: RedisSettings = {}): Promise<RedisServer> {
     const directory = mkdtempSync(join(tmpdir(), "eyrie-redis-"));
-    const server = new RedisServer(directory, join(directory, "redis.sock"));
+    const server = new RedisServer(directory, settings);
     await server.ready();
     return server;
   }
@@ -57,16 +76,7 @@ export class RedisServer {
   }
 
   #spawn(): ChildProcess {
-    const settings = [
-      ["--port", "0"],
-      ["--unixsocket", this.url],
-      ["--dir", this.#directory],
-      ["--appendonly", "yes"],
-      ["--appendfsync", "always"],
-      ["--maxmemory-policy", "noeviction"],
-      ["--save", ""],
-    ].flat();
-    const child = spawn("redis-server", settings, { stdio: "ignore" });
+    const child = spawn("redis-server", [this.file], { stdio: "ignore" });
     // A test that is cut off leaves nothing running either.
     const kill = (): boolean => child.kill("SIGKILL");
     process.once("exit", kill);
