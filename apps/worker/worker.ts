@@ -2,10 +2,12 @@
  * A worker: an engine, a batch, and a hand on the model's wake queue.
  *
  * It owns the only mutable model state. It may die at any moment: what it held is claimed by others
- * when its leases run out. Asked to close, it takes no new turns, lets running ones finish for a
- * while, hands the rest back, and saves the states it holds.
+ * when its leases run out. Asked to close, it is ready no more and takes no new turns, lets running
+ * ones finish for a while, hands the rest over with what they have said so far, and saves the states
+ * it holds; all of it in bounded time, whichever Redis is away.
  */
 import { randomBytes } from "node:crypto";
+import { systemClock, within } from "#infra/clock/clock.ts";
 import { physicalCores } from "#infra/process/cores.ts";
 import { type Config, type RedisUrls, wantedVariant } from "#infra/config/config.ts";
 import { StopListener } from "#infra/control/control.ts";
@@ -32,8 +34,12 @@ const announceMs = 1_000;
 const dayMs = 24 * 3600_000;
 /** How often conversations that nobody uses are looked for. */
 const idleSweepMs = 10 * 60_000;
-/** Running turns may finish for this long after a close is asked for. */
-const drainMsMax = 10_000;
+/** An answer of the state Redis is not waited for longer; what it holds can be had otherwise. */
+const stateMsMax = 2_000;
+/** With {@link Config.EYRIE_DRAIN_SECONDS}, of 12 at most, a close takes less than 25 s. */
+const handOverMsMax = 3_000;
+const saveMsMax = 8_000;
+const goodbyeMsMax = 500;
 
 export interface RunningWorker {
   readonly id: string;
@@ -58,7 +64,7 @@ export async function startWorker(
     threads: config.EYRIE_THREADS === 0 ? physicalCores() : config.EYRIE_THREADS,
   });
   const truth = await connectRedis(addresses.truthUrl);
-  const state = await connectRedis(addresses.stateUrl);
+  const state = await connectRedis(addresses.stateUrl, { commandMsMax: stateMsMax });
   const production = config.EYRIE_PROFILE === "production";
   await assertSafe({ truth, state }, { production, log });
   const control = await duplicateRedis(truth);
@@ -78,6 +84,7 @@ export async function startWorker(
   const answerer = new Answerer({
     worker: id,
     numericClass: engine.info.numericClass,
+    fingerprint: model.fingerprint,
     messageTokensMax: config.EYRIE_MESSAGE_TOKENS_MAX,
     truth,
     mailbox,
@@ -151,15 +158,30 @@ export async function startWorker(
     clearInterval(announcer);
     clearInterval(sweeper);
     clearInterval(cleaner);
-    await withdrawWorker(truth, info);
-    const patience = setTimeout(() => answerer.leave(), drainMsMax);
-    await wakes.close();
+    await politely("not withdrawn", goodbyeMsMax, withdrawWorker(truth, info));
+    const drainMs = config.EYRIE_DRAIN_SECONDS * 1_000;
+    const patience = setTimeout(() => answerer.leave(), drainMs);
+    await politely("turns left to their leases", drainMs + handOverMsMax, wakes.close());
     clearTimeout(patience);
-    for (const { slot, tenant } of slots.idle()) await states.saveIdle(slot, tenant);
-    await health.close();
-    await bell.close();
-    await engine.close();
+    await politely("states not saved", saveMsMax, saveStates());
+    const ends = Promise.all([health.close(), bell.close(), engine.close()]);
+    await politely("not closed cleanly", goodbyeMsMax, ends);
     for (const client of [control, truth, state]) client.disconnect();
+  }
+
+  async function saveStates(): Promise<void> {
+    for (const { slot, tenant } of slots.idle()) {
+      if (!(await states.saveIdle(slot, tenant))) return;
+    }
+  }
+
+  /** What cannot be done in time is not done: everything here is repaired by others. */
+  async function politely(otherwise: string, ms: number, work: Promise<unknown>): Promise<void> {
+    try {
+      await within(systemClock, ms, work);
+    } catch (error) {
+      log.warn(otherwise, errorFields(error));
+    }
   }
 
   return { id, port: health.port, failed: engine.failed, close };

@@ -91,6 +91,9 @@ export const configSchema = z.object({
   EYRIE_IDLE_DAYS: integer(0, 0, 3650).describe(
     "Days without a turn after which a conversation is deleted; 0: never.",
   ),
+  EYRIE_DRAIN_SECONDS: integer(10, 0, 12).describe(
+    "Seconds that running replies may take when a worker is asked to end; the rest go on elsewhere.",
+  ),
   EYRIE_LOCALE: choice(["en-US", "de", "ja"], "en-US").describe(
     "Language of the terminal, and in Discord where nothing better is known.",
   ),

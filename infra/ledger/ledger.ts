@@ -87,6 +87,7 @@ export class Ledger {
       keys.dirty,
       keys.turns,
       keys.last,
+      keys.partial,
       claim.lease,
       record.turn,
       record.attempt,

@@ -19,6 +19,8 @@ export class LivePublisher {
   }
 
   async publish(conversation: ConversationId, frame: LiveFrame): Promise<void> {
+    // Without a connection it would wait for one, and come late: nothing is lost sooner than a hint.
+    if (this.#state.status !== "ready") return;
     await this.#state.publish(liveChannel(conversation), JSON.stringify(frame));
   }
 }

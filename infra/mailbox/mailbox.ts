@@ -10,6 +10,7 @@ import { EyrieError } from "#infra/errors/error.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
 import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
+import { encodePartial, type PartialReply } from "./partial.ts";
 import { type ConversationId, conversationId, type Turn } from "#infra/turn/index.ts";
 
 /** Turns waiting in one conversation; the newest is refused beyond it. */
@@ -48,6 +49,8 @@ export interface Claim extends Hold {
   readonly previousWorker: string;
   /** The conversation that this one was forked from: where the states of both are the same. */
   readonly source: ConversationId | null;
+  /** Record of what an earlier worker had drawn of the reply, see `partial.ts`; '' if none. */
+  readonly partial: string;
 }
 
 export type ClaimOutcome =
@@ -101,13 +104,14 @@ export class Mailbox {
       keys.lease,
       keys.meta,
       keys.mailbox,
+      keys.partial,
       random,
       leaseMs,
       worker,
     );
     if (reply.length === 1) return { kind: "empty" };
     if (reply.length === 2) return { kind: "leased", msLeft: reply[1] };
-    const [fence, entry, logHead, logStart, claims, previousWorker, source] = reply;
+    const [fence, entry, logHead, logStart, claims, previousWorker, source, partial] = reply;
     const { seq, turn } = parseEntry(entry);
     const lease = `${fence}:${random}`;
     return {
@@ -123,6 +127,7 @@ export class Mailbox {
         claims,
         previousWorker,
         source: source === "" ? null : conversationId(source),
+        partial,
       },
     };
   }
@@ -163,6 +168,32 @@ export class Mailbox {
       options.forgive ? "forgive" : "",
     );
     return left === refusal.leaseLost ? null : left;
+  }
+
+  /**
+   * Gives the head back unfinished, with what its reply had drawn under this model. Returns the mail
+   * left, or null if not ours; what cannot be kept any more (the log moved) is simply given back.
+   */
+  async handOver(
+    claim: Claim,
+    drawn: Pick<PartialReply, "fingerprint" | "tokens">,
+  ): Promise<number | null> {
+    const keys = conversationKeys(claim.conversation);
+    const { id: turn, attempt } = claim.head;
+    const result = await this.#truth.handOver(
+      keys.lease,
+      keys.mailbox,
+      keys.meta,
+      keys.partial,
+      claim.lease,
+      turn,
+      attempt,
+      claim.logHead,
+      encodePartial({ turn, attempt, logHead: claim.logHead, ...drawn }),
+      knownSeconds,
+    );
+    if (result >= 0) return result;
+    return result === refusal.leaseLost ? null : this.release(claim, { forgive: true });
   }
 
   /** Turns waiting, oldest first. */

@@ -23,13 +23,30 @@ const baseOptions = {
 } satisfies RedisOptions;
 
 /** `redis://…`, `rediss://…`, or the path of a Unix socket, with `unix:` before it or not. */
-function createClient(url: string): Redis {
-  return new Redis(url.replace(/^unix:(?:\/\/)?/, ""), baseOptions);
+function createClient(url: string, { commandMsMax }: ConnectOptions): Redis {
+  const patience = commandMsMax === undefined ? {} : { commandTimeout: commandMsMax };
+  return new Redis(url.replace(/^unix:(?:\/\/)?/, ""), { ...baseOptions, ...patience });
+}
+
+/** Whether this is what a command ends with after `commandMsMax`. */
+export function isUnanswered(error: unknown): boolean {
+  return error instanceof Error && error.message === "Command timed out";
+}
+
+export interface ConnectOptions {
+  /**
+   * A command that has no answer after this fails, see {@link isUnanswered}; it may have been carried
+   * out. For a server that one can do without. Without it a restart of the server is a pause.
+   */
+  readonly commandMsMax?: number;
 }
 
 /** A connected client with our scripts defined. The caller closes it with `quit()`. */
-export async function connectRedis(url: string): Promise<ScriptedRedis> {
-  const client = createClient(url);
+export async function connectRedis(
+  url: string,
+  options: ConnectOptions = {},
+): Promise<ScriptedRedis> {
+  const client = createClient(url, options);
   let lastError: unknown = new Error("timed out");
   client.on("error", (error) => {
     // ioredis reconnects by itself; the last reason is kept for the message below.

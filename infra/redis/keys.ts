@@ -41,6 +41,8 @@ export interface ConversationKeys extends BucketKeys {
   readonly turns: string;
   /** string: the last turn as it stood in the mailbox, so that it can be asked again. */
   readonly last: string;
+  /** string: what the reply to the head had drawn when its worker was asked to end. */
+  readonly partial: string;
   known(turn: TurnId): string;
   reply(key: TurnKey): string;
   delivery(key: TurnKey): string;
@@ -60,6 +62,7 @@ export function conversationKeys(conversation: ConversationId): ConversationKeys
     log: `${prefix}:log`,
     turns: `${prefix}:turns`,
     last: `${prefix}:last`,
+    partial: `${prefix}:partial`,
     known: (turn) => `${prefix}:known:${turn}`,
     reply: (key) => `${prefix}:reply:${key.turn}:${key.attempt}`,
     delivery: (key) => `${prefix}:delivery:${key.turn}:${key.attempt}`,

@@ -48,14 +48,16 @@ export class Process {
     return (await this.#ready).port;
   }
 
+  get ended(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
   }
 
   async end(signal: NodeJS.Signals = "SIGTERM"): Promise<number | null> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) {
-      return this.#child.exitCode;
-    }
+    if (this.ended) return this.#child.exitCode;
     const gone = new Promise<number | null>((done) => this.#child.once("exit", done));
     this.#child.kill(signal);
     return gone;

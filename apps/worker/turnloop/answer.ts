@@ -14,6 +14,7 @@ import { formatLogHead, parseLogHead } from "#infra/ledger/tokenlog.ts";
 import type { LivePublisher } from "#infra/live/live.ts";
 import type { Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
+import { tokensOfPartial } from "#infra/mailbox/partial.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import {
@@ -21,6 +22,7 @@ import {
   type EndReason,
   promptFor,
   type ReplyRecord,
+  type Turn,
   turnSeed,
 } from "#infra/turn/index.ts";
 import type { Wake, WakeBell } from "#infra/wake/wake.ts";
@@ -43,6 +45,8 @@ const leasedWaitMsMax = 2 * leaseMs;
 export interface AnswerParts {
   readonly worker: string;
   readonly numericClass: string;
+  /** Of the model. */
+  readonly fingerprint: string;
   readonly messageTokensMax: number;
   readonly truth: ScriptedRedis;
   readonly mailbox: Mailbox;
@@ -70,16 +74,24 @@ interface Outcome {
   readonly computeMs: number;
 }
 
+/** What became of a claim. */
+type Verdict =
+  | CommitOutcome
+  /** The worker leaves: this is what its reply had drawn. */
+  | { readonly kind: "handed-over"; readonly drawn: readonly number[] }
+  /** The state Redis does not answer, and the log alone does not reach back. */
+  | { readonly kind: "state-away" };
+
 export class Answerer {
   readonly #parts: AnswerParts;
-  /** Aborted when the process must leave: turns not finished go back to their mailboxes. */
+  /** Aborted when the process must leave: turns not finished go on elsewhere, from where they are. */
   readonly #leaving = new AbortController();
 
   constructor(parts: AnswerParts) {
     this.#parts = parts;
   }
 
-  /** Hands every running turn back; their `answer` calls return soon after. */
+  /** Hands every running turn over; their `answer` calls return soon after. */
   leave(): void {
     this.#leaving.abort();
   }
@@ -88,14 +100,12 @@ export class Answerer {
     const claim = await this.#claim(wake.conversation);
     if (claim === null) return;
     const held = holdLease(this.#parts.mailbox, claim);
-    const give = { back: false, forgive: false };
+    let verdict: Verdict = { kind: "lease-lost" };
     try {
-      const verdict = await this.#turn(held);
-      give.back = verdict !== "lease-lost";
-      give.forgive = verdict === "handed-back" || verdict === "log-moved";
+      verdict = await this.#turn(held);
     } finally {
       held.letGo();
-      if (give.back) await this.#release(claim, give.forgive);
+      await this.#giveBack(claim, verdict);
     }
   }
 
@@ -106,27 +116,49 @@ export class Answerer {
       const outcome = await mailbox.claim(conversation, worker);
       if (outcome.kind === "claimed") return outcome.claim;
       if (outcome.kind === "empty") return null;
-      // Renewed by somebody alive: that worker rings again if mail is left when it is done.
-      if (performance.now() - startedMs > leasedWaitMsMax) return null;
+      // Renewed by somebody alive: that worker rings again if mail is left when it is done. If it has
+      // died after all, the sweeper rings.
+      const waitedMs = performance.now() - startedMs;
+      if (waitedMs > leasedWaitMsMax || this.#leaving.signal.aborted) return null;
       await new Promise((done) => setTimeout(done, Math.min(outcome.msLeft + 5, 250)));
     }
   }
 
-  async #release(claim: Claim, forgive: boolean): Promise<void> {
-    const { mailbox, bell } = this.#parts;
-    const left = await mailbox.release(claim, { forgive });
+  async #giveBack(claim: Claim, verdict: Verdict): Promise<void> {
+    const { mailbox, fingerprint } = this.#parts;
+    let left: number | null = null;
+    switch (verdict.kind) {
+      case "lease-lost":
+        return;
+      case "handed-over":
+        left = await mailbox.handOver(claim, { fingerprint, tokens: verdict.drawn });
+        break;
+      case "log-moved":
+      case "state-away":
+        left = await mailbox.release(claim, { forgive: true });
+        break;
+      case "committed":
+      case "already-committed":
+        left = await mailbox.release(claim, { forgive: false });
+    }
     if (left === null || left === 0) return;
-    const { conversation, head } = claim;
-    await bell.ring({ conversation, headTurnId: "", model: head.model, traceId: head.id });
+    await this.#ring(claim.conversation, claim.head);
   }
 
-  async #turn(held: HeldLease<Claim>): Promise<CommitOutcome["kind"] | "handed-back"> {
+  async #ring(
+    conversation: ConversationId,
+    { id, model }: Pick<Turn, "id" | "model">,
+  ): Promise<void> {
+    await this.#parts.bell.ring({ conversation, headTurnId: "", model, traceId: id });
+  }
+
+  async #turn(held: HeldLease<Claim>): Promise<Verdict> {
     const { claim } = held;
     const { metrics, tokenizer, slots, messageTokensMax } = this.#parts;
-    if (claim.claims > claimsMax) return (await this.#commit(claim, failed("TURN_FAILED"))).kind;
+    if (claim.claims > claimsMax) return this.#commit(claim, failed("TURN_FAILED"));
     const prompt = tokenizer.encode(promptFor(claim.head.text));
     if (prompt.length > messageTokensMax) {
-      return (await this.#commit(claim, failed("MESSAGE_TOO_LONG", prompt.length))).kind;
+      return this.#commit(claim, failed("MESSAGE_TOO_LONG", prompt.length));
     }
     const { conversation, logHead, source } = claim;
     const room = slots.take(conversation, source === null ? null : { source, logHead });
@@ -136,14 +168,14 @@ export class Answerer {
     try {
       if (room.evicted !== null) await this.#parts.states.saveIdle(room.slot, room.evicted);
       const restored = await this.#parts.states.restore(claim, room, inherited);
-      if (restored === null) return "log-moved";
-      const { outcome, writer } = await this.#run(held, {
+      if ("kind" in restored) return restored;
+      const { outcome, drawn, writer } = await this.#run(held, {
         slot: room.slot,
         prompt,
         replay: restored.replay,
       });
-      if (held.lost.aborted) return "lease-lost";
-      if (outcome === null) return "handed-back";
+      if (held.lost.aborted) return { kind: "lease-lost" };
+      if (outcome === null) return { kind: "handed-over", drawn };
       const verdict = await this.#commit(claim, outcome);
       const ended = verdict.kind === "committed" || verdict.kind === "already-committed";
       writer.close({ done: ended });
@@ -156,7 +188,7 @@ export class Answerer {
           snapshotHead: restored.snapshotHead,
         });
       }
-      return verdict.kind;
+      return verdict;
     } catch (error) {
       metrics.failures.inc();
       this.#parts.log.error("turn interrupted", {
@@ -165,7 +197,7 @@ export class Answerer {
         ...errorFields(error),
       });
       if (error instanceof EyrieError && error.code === "RECORD_CORRUPT") {
-        return (await this.#commit(claim, failed("RECORD_CORRUPT"))).kind;
+        return await this.#commit(claim, failed("RECORD_CORRUPT"));
       }
       throw error;
     } finally {
@@ -173,7 +205,7 @@ export class Answerer {
     }
   }
 
-  /** Feeds and draws until the reply ends; a null outcome means that the turn was handed back. */
+  /** Feeds and draws until the reply ends; a null outcome means that it was cut short. */
   async #run(
     held: HeldLease<Claim>,
     work: {
@@ -181,7 +213,11 @@ export class Answerer {
       readonly prompt: readonly number[];
       readonly replay: Restored["replay"];
     },
-  ): Promise<{ outcome: Outcome | null; writer: LiveWriter }> {
+  ): Promise<{
+    readonly outcome: Outcome | null;
+    readonly drawn: readonly number[];
+    readonly writer: LiveWriter;
+  }> {
     const { head, conversation, fence } = held.claim;
     const { batch, stops, truth, live, metrics } = this.#parts;
     const startedMs = performance.now();
@@ -193,7 +229,9 @@ export class Answerer {
       seed: turnSeed(key),
       sampling: head.sampling,
       maxTokens: head.maxTokens,
+      drawn: this.#drawnBefore(held.claim),
     });
+    const { drawn } = reply;
     const writer = new LiveWriter(live, conversation, { key, fence, reply });
     const unlisten = await stops.listen(conversation, head.id, () => reply.stop("stopped"));
     if (await isStopRequested(truth, conversation, head.id)) reply.stop("stopped");
@@ -209,7 +247,7 @@ export class Answerer {
     if (leave.aborted) running.cancel();
     try {
       const { end, computeMs } = await running.outcome;
-      if (end === "cancelled") return { outcome: null, writer };
+      if (end === "cancelled") return { outcome: null, drawn, writer };
       const counts = {
         promptTokens: work.prompt.length,
         replyTokens: reply.replyTokens,
@@ -217,11 +255,12 @@ export class Answerer {
         computeMs,
       };
       if (end === "not-finite") {
-        return { outcome: { ...failed("TURN_NOT_FINITE"), ...counts }, writer };
+        return { outcome: { ...failed("TURN_NOT_FINITE"), ...counts }, drawn, writer };
       }
       const { text, logTokens } = reply;
       return {
         outcome: { end: reply.end ?? "stop", code: null, text, logTokens, ...counts },
+        drawn,
         writer,
       };
     } finally {
@@ -230,6 +269,14 @@ export class Answerer {
       writer.close({ done: false });
       await unlisten();
     }
+  }
+
+  #drawnBefore({ conversation, head, logHead, partial }: Claim): readonly number[] {
+    const { fingerprint, log } = this.#parts;
+    const wanted = { turn: head.id, attempt: head.attempt, logHead, fingerprint };
+    return tokensOfPartial(partial, wanted, (error) => {
+      log.error("partial reply refused", { conversation, turn: head.id, ...errorFields(error) });
+    });
   }
 
   async #commit(claim: Claim, outcome: Outcome): Promise<CommitOutcome> {

@@ -1,6 +1,7 @@
 /**
- * Turns progress into live frames: the first word at once, then at most one frame per interval.
- * Frames are hints, so a failed publish is forgotten.
+ * Turns progress into live frames: the first word at once, then at most one frame per interval. A frame
+ * holds the end of the text; of a longer one the whole is told at first and every now and then, in as
+ * many frames, for readers that came later. Frames are hints, so a failed publish is forgotten.
  */
 import { frameCharactersMax, type LivePublisher } from "#infra/live/live.ts";
 import type { ConversationId, TurnKey } from "#infra/turn/index.ts";
@@ -8,6 +9,8 @@ import type { Reply } from "./reply.ts";
 
 /** Between two frames of a reply; Discord shows an edit a second at best. */
 const frameMs = 75;
+/** Between two times that a long text is told as a whole. */
+const wholeMs = 2_000;
 
 export class LiveWriter {
   readonly #publisher: LivePublisher;
@@ -17,6 +20,7 @@ export class LiveWriter {
   #published = "";
   #timer: NodeJS.Timeout | null = null;
   #lastMs = -Infinity;
+  #wholeMs = -Infinity;
 
   constructor(
     publisher: LivePublisher,
@@ -48,12 +52,18 @@ export class LiveWriter {
     this.#timer = null;
     const text = this.#reply.text;
     if (text === this.#published) return;
-    this.#lastMs = performance.now();
+    const nowMs = performance.now();
+    this.#lastMs = nowMs;
     this.#published = text;
-    const at = Math.max(0, text.length - frameCharactersMax);
+    const whole = nowMs - this.#wholeMs >= wholeMs;
+    if (whole) this.#wholeMs = nowMs;
     const { turn, attempt, fence } = this.#frame;
     const tokens = this.#reply.replyTokens;
-    this.#send({ kind: "text", turn, attempt, fence, at, text: text.slice(at), tokens });
+    let at = whole ? 0 : Math.max(0, text.length - frameCharactersMax);
+    for (; at < text.length; at += frameCharactersMax) {
+      const part = text.slice(at, at + frameCharactersMax);
+      this.#send({ kind: "text", turn, attempt, fence, at, text: part, tokens });
+    }
   }
 
   #send(frame: Parameters<LivePublisher["publish"]>[1]): void {

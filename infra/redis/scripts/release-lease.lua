@@ -10,8 +10,8 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return -1
 end
-if ARGV[2] == 'forgive' then
-  redis.call('HSET', KEYS[3], 'headClaims', 0)
+if ARGV[2] == 'forgive' and tonumber(redis.call('HGET', KEYS[3], 'headClaims') or '0') > 0 then
+  redis.call('HINCRBY', KEYS[3], 'headClaims', -1)
 end
 redis.call('DEL', KEYS[1])
 return redis.call('LLEN', KEYS[2])
