@@ -155,17 +155,19 @@ export class Mailbox {
   }
 
   /**
-   * Gives the conversation back. `forgive` when the head was not at fault (drain, reset), so that
-   * it is not taken for a turn that crashes workers. Returns the mail left, or null if not ours.
+   * Gives the conversation back. `forgive` when the head was not at fault (drain, reset, a lease that ran
+   * out under a worker that lives), so that it is not taken for a turn that crashes workers. Returns the
+   * mail left, or null if not ours.
    */
-  async release(claim: Hold, options: { forgive: boolean }): Promise<number | null> {
+  async release(claim: Hold | Claim, options: { forgive: boolean }): Promise<number | null> {
     const keys = conversationKeys(claim.conversation);
+    const forgiven = options.forgive && "head" in claim ? claim.head : null;
     const left = await this.#truth.releaseLease(
       keys.lease,
       keys.mailbox,
       keys.meta,
       claim.lease,
-      options.forgive ? "forgive" : "",
+      forgiven === null ? "" : `${forgiven.id} ${forgiven.attempt}`,
     );
     return left === refusal.leaseLost ? null : left;
   }

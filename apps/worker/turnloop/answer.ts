@@ -17,25 +17,21 @@ import { leaseMs } from "#infra/mailbox/mailbox.ts";
 import { tokensOfPartial } from "#infra/mailbox/partial.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
-import {
-  type ConversationId,
-  type EndReason,
-  promptFor,
-  type ReplyRecord,
-  type Turn,
-  turnSeed,
-} from "#infra/turn/index.ts";
+import { type EndReason, promptFor, type ReplyRecord, turnSeed } from "#infra/turn/index.ts";
 import type { Wake, WakeBell } from "#infra/wake/wake.ts";
 import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
 import { type HeldLease, holdLease } from "../lease/lease.ts";
 import type { WorkerMetrics } from "../metrics.ts";
 import type { Batch } from "./batch.ts";
+import { Gate } from "./gate.ts";
 import { LiveWriter } from "./live-writer.ts";
 import { Reply } from "./reply.ts";
 import type { Slots, Tenant } from "./slots.ts";
 import type { Restored, States } from "./states.ts";
 
-/** A head claimed more often without a commit has killed its workers: it ends as failed. */
+/** A head claimed as often without a commit has lost two workers: it is answered without company. */
+const aloneClaims = 3;
+/** A head claimed more often has killed its workers, the last of them alone: it ends as failed. */
 const claimsMax = 3;
 /** A reply still running after this ends with what it has. */
 const deadlineMs = 5 * 60_000;
@@ -77,6 +73,8 @@ interface Outcome {
 /** What became of a claim. */
 type Verdict =
   | CommitOutcome
+  /** An error that nobody expected: the lease runs out, and the claim counts. */
+  | { readonly kind: "crashed" }
   /** The worker leaves: this is what its reply had drawn. */
   | { readonly kind: "handed-over"; readonly drawn: readonly number[] }
   /** The state Redis does not answer, and the log alone does not reach back. */
@@ -86,6 +84,7 @@ export class Answerer {
   readonly #parts: AnswerParts;
   /** Aborted when the process must leave: turns not finished go on elsewhere, from where they are. */
   readonly #leaving = new AbortController();
+  readonly #gate = new Gate();
 
   constructor(parts: AnswerParts) {
     this.#parts = parts;
@@ -97,10 +96,39 @@ export class Answerer {
   }
 
   async answer(wake: Wake): Promise<void> {
-    const claim = await this.#claim(wake.conversation);
-    if (claim === null) return;
+    const stay = await this.#enter(wake);
+    if (stay === null) return;
+    try {
+      await this.#answer(stay.claim);
+    } finally {
+      stay.leave();
+    }
+  }
+
+  /** Claims inside the gate; a head that is under suspicion once it is alone there. */
+  async #enter(wake: Wake): Promise<{ readonly claim: Claim; readonly leave: () => void } | null> {
+    let leave = await this.#gate.enter();
+    try {
+      let claim = await this.#claim(wake);
+      if (claim?.claims === aloneClaims) {
+        // Nobody may die while it waits, and be counted against it.
+        await this.#parts.mailbox.release(claim, { forgive: true });
+        leave();
+        leave = await this.#gate.enter({ alone: true });
+        claim = await this.#claim(wake);
+      }
+      if (claim !== null) return { claim, leave };
+    } catch (error) {
+      leave();
+      throw error;
+    }
+    leave();
+    return null;
+  }
+
+  async #answer(claim: Claim): Promise<void> {
     const held = holdLease(this.#parts.mailbox, claim);
-    let verdict: Verdict = { kind: "lease-lost" };
+    let verdict: Verdict = { kind: "crashed" };
     try {
       verdict = await this.#turn(held);
     } finally {
@@ -109,46 +137,50 @@ export class Answerer {
     }
   }
 
-  async #claim(conversation: ConversationId): Promise<Claim | null> {
-    const { mailbox, worker } = this.#parts;
+  async #claim(wake: Wake): Promise<Claim | null> {
+    const { bell, mailbox, worker } = this.#parts;
     const startedMs = performance.now();
     for (;;) {
-      const outcome = await mailbox.claim(conversation, worker);
+      if (this.#leaving.signal.aborted) {
+        await bell.ring(wake);
+        return null;
+      }
+      const outcome = await mailbox.claim(wake.conversation, worker);
       if (outcome.kind === "claimed") return outcome.claim;
       if (outcome.kind === "empty") return null;
-      // Renewed by somebody alive: that worker rings again if mail is left when it is done. If it has
-      // died after all, the sweeper rings.
-      const waitedMs = performance.now() - startedMs;
-      if (waitedMs > leasedWaitMsMax || this.#leaving.signal.aborted) return null;
+      // Renewed by somebody alive: that worker rings again if mail is left when it is done.
+      if (performance.now() - startedMs > leasedWaitMsMax) return null;
       await new Promise((done) => setTimeout(done, Math.min(outcome.msLeft + 5, 250)));
     }
   }
 
   async #giveBack(claim: Claim, verdict: Verdict): Promise<void> {
-    const { mailbox, fingerprint } = this.#parts;
-    let left: number | null = null;
+    const { fingerprint, log, mailbox } = this.#parts;
     switch (verdict.kind) {
-      case "lease-lost":
+      case "crashed":
         return;
-      case "handed-over":
-        left = await mailbox.handOver(claim, { fingerprint, tokens: verdict.drawn });
-        break;
+      case "lease-lost":
+        log.warn("lease lost", { conversation: claim.conversation, turn: claim.head.id });
+        // Not waited for: the Redis that did not renew it may not answer this either.
+        this.#ringFor(claim, mailbox.release(claim, { forgive: true })).catch(() => undefined);
+        return;
+      case "handed-over": {
+        const drawn = { fingerprint, tokens: verdict.drawn };
+        return this.#ringFor(claim, mailbox.handOver(claim, drawn));
+      }
       case "log-moved":
       case "state-away":
-        left = await mailbox.release(claim, { forgive: true });
-        break;
+        return this.#ringFor(claim, mailbox.release(claim, { forgive: true }));
       case "committed":
       case "already-committed":
-        left = await mailbox.release(claim, { forgive: false });
+        return this.#ringFor(claim, mailbox.release(claim, { forgive: false }));
     }
-    if (left === null || left === 0) return;
-    await this.#ring(claim.conversation, claim.head);
   }
 
-  async #ring(
-    conversation: ConversationId,
-    { id, model }: Pick<Turn, "id" | "model">,
-  ): Promise<void> {
+  async #ringFor({ conversation, head }: Claim, mailLeft: Promise<number | null>): Promise<void> {
+    const left = await mailLeft;
+    if (left === null || left === 0) return;
+    const { id, model } = head;
     await this.#parts.bell.ring({ conversation, headTurnId: "", model, traceId: id });
   }
 
@@ -232,11 +264,12 @@ export class Answerer {
       drawn: this.#drawnBefore(held.claim),
     });
     const { drawn } = reply;
-    const writer = new LiveWriter(live, conversation, { key, fence, reply });
+    const writer = new LiveWriter(live, conversation, { key, fence, reply, mine: held.mine });
     const unlisten = await stops.listen(conversation, head.id, () => reply.stop("stopped"));
     if (await isStopRequested(truth, conversation, head.id)) reply.stop("stopped");
     const deadline = setTimeout(() => reply.stop("deadline"), deadlineMs);
     const running = batch.run(work.slot, reply, () => {
+      if (!held.mine()) return;
       if (reply.replyTokens === 1) {
         metrics.timeToFirstToken.observe((performance.now() - startedMs) / 1000);
       }

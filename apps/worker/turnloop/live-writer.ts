@@ -17,6 +17,7 @@ export class LiveWriter {
   readonly #conversation: ConversationId;
   readonly #frame: TurnKey & { readonly fence: number };
   readonly #reply: Reply;
+  readonly #mine: () => boolean;
   #published = "";
   #timer: NodeJS.Timeout | null = null;
   #lastMs = -Infinity;
@@ -25,12 +26,19 @@ export class LiveWriter {
   constructor(
     publisher: LivePublisher,
     conversation: ConversationId,
-    options: { readonly key: TurnKey; readonly fence: number; readonly reply: Reply },
+    options: {
+      readonly key: TurnKey;
+      readonly fence: number;
+      readonly reply: Reply;
+      /** Asked before every frame: who does not hold the conversation any more says nothing. */
+      readonly mine: () => boolean;
+    },
   ) {
     this.#publisher = publisher;
     this.#conversation = conversation;
     this.#frame = { ...options.key, fence: options.fence };
     this.#reply = options.reply;
+    this.#mine = options.mine;
   }
 
   progress(): void {
@@ -51,7 +59,7 @@ export class LiveWriter {
   #publish(): void {
     this.#timer = null;
     const text = this.#reply.text;
-    if (text === this.#published) return;
+    if (text === this.#published || !this.#mine()) return;
     const nowMs = performance.now();
     this.#lastMs = nowMs;
     this.#published = text;

@@ -269,17 +269,17 @@ test("fighting workers lose, double and reorder nothing, through kill -9 of Redi
   }
 });
 
+/** What the claim's worker would go on from. */
+function handedOver(claim: Claim, changes: object = {}): readonly number[] {
+  const { id: turn, attempt } = claim.head;
+  const wanted = { turn, attempt, logHead: claim.logHead, fingerprint: "f", ...changes };
+  return tokensOfPartial(claim.partial, wanted, (error) => {
+    throw error;
+  });
+}
+
 describe("handing over", () => {
   const drawn = { fingerprint: "f", tokens: [5, 6, 7] };
-
-  /** What the claim's worker would go on from. */
-  function handedOver(claim: Claim, changes: object = {}): readonly number[] {
-    const { id: turn, attempt } = claim.head;
-    const wanted = { turn, attempt, logHead: claim.logHead, fingerprint: "f", ...changes };
-    return tokensOfPartial(claim.partial, wanted, (error) => {
-      throw error;
-    });
-  }
 
   test("the next claim gets what was drawn, once the lease is free, and is the first", async () => {
     await mailbox.append(aTurn(1));
