@@ -7,6 +7,7 @@
 import { resolve } from "node:path";
 import { z } from "zod";
 import { EyrieError } from "#infra/errors/error.ts";
+import { parseAddress } from "#infra/redis/address.ts";
 
 const projectRoot = resolve(import.meta.dirname, "../..");
 
@@ -31,8 +32,8 @@ function choice<const T extends readonly [string, ...string[]]>(values: T, fallb
 }
 
 const redisUrl = optionalText.refine(
-  (url) => url === undefined || /^(?:rediss?:\/\/|unix:|\/)/.test(url),
-  "must begin with redis://, rediss:// or unix:, or be the path of a socket",
+  (url) => url === undefined || parseAddress(url) !== null,
+  "is none of redis://…, rediss://…, unix:…, redis+sentinel://host,host,…/name, redis+cluster://host,host,…",
 );
 
 function address(fallback: string) {
@@ -44,10 +45,10 @@ function address(fallback: string) {
 
 export const configSchema = z.object({
   REDIS_URL: redisUrl.describe(
-    "Redis for truth: mailboxes, token logs, ledger, queues. Empty: Eyrie runs its own.",
+    "Redis for truth: mailboxes, token logs, ledger, queues; one server, sentinels or a cluster. Empty: Eyrie runs its own.",
   ),
   STATE_REDIS_URL: redisUrl.describe(
-    "Redis for state: snapshots and live text. Empty: Eyrie runs its own.",
+    "Redis for state: snapshots and live text; likewise. Empty: Eyrie runs its own.",
   ),
   DISCORD_TOKEN: optionalText.describe("Bot token. Empty: no gateway, talk with `eyrie chat`."),
   DISCORD_API_URL: z

@@ -10,6 +10,7 @@
 import type { Redis } from "ioredis";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { Log } from "#infra/telemetry/log.ts";
+import { serversOf } from "./address.ts";
 import type { RedisRole } from "./provision/server.ts";
 
 export interface Unsafe {
@@ -41,8 +42,13 @@ const directives = {
 } as const;
 type Directive = keyof typeof directives;
 
-/** What a server of `role` would have to have changed; nothing when it is fit. */
+/** What the servers of `role` would have to have changed; nothing when they are fit. */
 export async function findUnsafe(redis: Redis, role: RedisRole): Promise<Unsafe[]> {
+  const servers = serversOf(redis).map(async (server) => findUnsafeLines(server, role));
+  return (await Promise.all(servers)).flat();
+}
+
+async function findUnsafeLines(redis: Redis, role: RedisRole): Promise<Unsafe[]> {
   const server = await redis.info("server");
   const file = /^config_file:(\S.*?)\r?$/m.exec(server)?.[1] ?? "redis.conf";
   const version = /^redis_version:(\S+)/m.exec(server)?.[1];
@@ -109,7 +115,7 @@ export async function assertSafe(
   if (first !== undefined) {
     throw new EyrieError(
       "REDIS_UNSAFE",
-      unsafeValues(refused.filter(({ role }) => role === first.role)),
+      unsafeValues(refused.filter(({ file, role }) => role === first.role && file === first.file)),
     );
   }
   for (const one of unsafe) options.log.warn("unsafe Redis", { ...one });

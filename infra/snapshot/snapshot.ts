@@ -11,7 +11,7 @@
  * before the newest, the horizon would never reach any, and the log never be trimmed.) Only who holds
  * the conversation's lease may prune: another one's picture of the log may be old.
  */
-import type { Redis } from "ioredis";
+import { isCluster, scanKeys } from "#infra/redis/address.ts";
 import { snapshotIndexKey, snapshotKey } from "#infra/redis/keys.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
@@ -93,7 +93,7 @@ export class SnapshotStore {
   async dropAll(conversation: ConversationId): Promise<void> {
     await this.drop(conversation, await this.heads(conversation));
     // One whose name is not there yet: its worker is still writing, or has died.
-    for (const key of await scan(this.#state, snapshotKey(conversation, "*"))) {
+    for (const key of await scanKeys(this.#state, snapshotKey(conversation, "*"))) {
       await this.#state.unlink(key);
     }
   }
@@ -122,14 +122,24 @@ export class SnapshotStore {
   ): Promise<string[]> {
     const copied: string[] = [];
     for (const head of heads) {
-      const target = snapshotKey(to, head);
-      if ((await this.#state.copy(snapshotKey(from, head), target, "REPLACE")) !== 1) continue;
-      await this.#state.persist(target);
+      if (!(await this.#copyOne(from, to, head))) continue;
+      await this.#state.persist(snapshotKey(to, head));
       await this.#state.zadd(snapshotIndexKey(to), order(head), head);
       await this.#state.persist(snapshotIndexKey(to));
       copied.push(head);
     }
     return copied;
+  }
+
+  /** In one atom where one server has both; through our hands where they may lie on two. */
+  async #copyOne(from: ConversationId, to: ConversationId, head: string): Promise<boolean> {
+    if (!isCluster(this.#state)) {
+      const keys = [snapshotKey(from, head), snapshotKey(to, head)] as const;
+      return (await this.#state.copy(...keys, "REPLACE")) === 1;
+    }
+    const packed = await this.read(from, head);
+    if (packed !== null) await this.write(to, head, packed);
+    return packed !== null;
   }
 
   async #name(conversation: ConversationId, logHead: string): Promise<void> {
@@ -153,11 +163,4 @@ function order(logHead: string): number {
 
 function tokensOf(logHead: string): number {
   return Number(logHead.split(":")[1] ?? 0);
-}
-
-async function scan(redis: Redis, pattern: string): Promise<string[]> {
-  const keys: string[] = [];
-  const stream = redis.scanStream({ match: pattern, count: 1000 });
-  for await (const page of stream) keys.push(...(page as string[]));
-  return keys;
 }

@@ -53,15 +53,10 @@ export class WakeBell {
   /** Rings for every conversation of `model` that has had mail for longer than a sweep. */
   async sweep(model: string): Promise<number> {
     const before = (await redisTimeMs(this.#truth)) - sweepMs;
-    const pipeline = this.#truth.pipeline();
-    for (let bucket = 0; bucket < bucketCount; bucket++) {
-      pipeline.zrangebyscore(bucketKeys(bucket).dirty, "-inf", before);
-    }
-    const replies = (await pipeline.exec()) ?? [];
-    const conversations = replies.flatMap(([error, members]) => {
-      if (error !== null) throw error;
-      return members as string[];
-    });
+    const buckets = Array.from({ length: bucketCount }, async (_, bucket) =>
+      this.#truth.zrangebyscore(bucketKeys(bucket).dirty, "-inf", before),
+    );
+    const conversations = (await Promise.all(buckets)).flat();
     let rung = 0;
     for (const id of conversations) {
       const conversation = conversationId(id);

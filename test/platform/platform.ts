@@ -64,9 +64,16 @@ export class Process {
   }
 }
 
-export class TestPlatform {
-  readonly truthServer: RedisServer;
-  readonly stateServer: RedisServer;
+/** One server, or several behind one address. */
+export interface TestRedis {
+  readonly url: string;
+  client(): Promise<ScriptedRedis>;
+  stop(): Promise<void>;
+}
+
+export class TestPlatform<R extends TestRedis = RedisServer> {
+  readonly truthServer: R;
+  readonly stateServer: R;
   readonly truth: ScriptedRedis;
   readonly state: ScriptedRedis;
   readonly mailbox: Mailbox;
@@ -79,7 +86,7 @@ export class TestPlatform {
   readonly #processes: Process[] = [];
 
   private constructor(
-    servers: { readonly truth: RedisServer; readonly state: RedisServer },
+    servers: { readonly truth: R; readonly state: R },
     clients: { readonly truth: ScriptedRedis; readonly state: ScriptedRedis },
   ) {
     this.truthServer = servers.truth;
@@ -94,8 +101,16 @@ export class TestPlatform {
 
   static async start(): Promise<TestPlatform> {
     const [truth, state] = await Promise.all([RedisServer.start(), RedisServer.start()]);
-    const clients = { truth: await truth.client(), state: await state.client() };
-    return new TestPlatform({ truth, state }, clients);
+    return TestPlatform.on({ truth, state });
+  }
+
+  /** On servers that are running; they are stopped with the platform. */
+  static async on<R extends TestRedis>(servers: {
+    readonly truth: R;
+    readonly state: R;
+  }): Promise<TestPlatform<R>> {
+    const clients = { truth: await servers.truth.client(), state: await servers.state.client() };
+    return new TestPlatform(servers, clients);
   }
 
   /** What a process of this platform finds in its environment. */
