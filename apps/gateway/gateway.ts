@@ -16,6 +16,8 @@ import { Ledger } from "#infra/ledger/ledger.ts";
 import { LiveSubscriber } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
+import { hasSuccessors } from "#infra/redis/address.ts";
+import { Replication } from "#infra/redis/replication.ts";
 import { assertSafe } from "#infra/redis/safety.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
@@ -110,6 +112,8 @@ async function open(
   await assertSafe({ truth, state }, { production, log });
   const listening = await duplicateRedis(state);
   onClose(async () => listening.quit());
+  const replication = new Replication(truth, { expected: hasSuccessors(options.truthUrl) });
+  onClose(async () => replication.close());
   const bell = new WakeBell(truth);
   onClose(async () => bell.close());
   const conversations = new Conversations({ truth, state }, bell);
@@ -128,6 +132,7 @@ async function open(
   const rooms = {
     mailbox: new Mailbox(truth),
     ledger: new Ledger(truth),
+    replication,
     bell,
     conversations,
     model,
@@ -183,7 +188,7 @@ interface Shared extends Identity {
 
 /** Ledger and live → Discord. */
 function outbound(
-  parts: Shared & { readonly live: LiveSubscriber },
+  parts: Shared & { readonly live: LiveSubscriber; readonly replication: Replication },
   floorMs: number | undefined,
 ): { readonly renders: Renders; readonly buttons: Buttons } {
   const clock: Clock = systemClock;

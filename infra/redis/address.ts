@@ -116,6 +116,16 @@ export function serversOf(client: Redis): readonly Redis[] {
   return any instanceof Cluster ? any.nodes("master") : [client];
 }
 
+/** The server that holds this key now; null while a cluster does not know. */
+export async function serverOf(client: Redis, key: string): Promise<Redis | null> {
+  const any: unknown = client;
+  if (!(any instanceof Cluster)) return client;
+  const slot = await client.cluster("KEYSLOT", key);
+  const place = any.slots[slot]?.[0];
+  const nodes = any.nodes("master");
+  return nodes.find(({ options: { host, port } }) => `${host}:${port}` === place) ?? null;
+}
+
 /** Whether the address promises replicas, that is, masters that may be replaced. */
 export function hasSuccessors(url: string): boolean {
   return parseAddress(url)?.kind === "sentinel";

@@ -80,6 +80,11 @@ export function outboxMember(conversation: ConversationId, key: TurnKey): string
   return `${conversation} ${key.turn} ${key.attempt}`;
 }
 
+/** Truth: written to learn how far the replicas are; beside the key, means nothing. */
+export function barrierKey(key: string): string {
+  return `eyrie:{${/\{([^}]+)\}/.exec(key)?.[1] ?? ""}}:barrier`;
+}
+
 /** Truth, one per platform: live workers by model, expiring by score. */
 export function workersKey(model: string): string {
   return `eyrie:workers:${model}`;

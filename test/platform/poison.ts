@@ -8,7 +8,7 @@ export const poison = "kill the worker";
 const workMs = 40;
 
 type Encode = (this: Tokenizer, text: string) => number[];
-const encode = Reflect.get(Tokenizer.prototype, "encode") as Encode;
+const encode: Encode = Reflect.get(Tokenizer.prototype, "encode");
 Tokenizer.prototype.encode = function (text: string) {
   if (text.includes(poison)) {
     setTimeout(() => process.kill(process.pid, "SIGKILL"), workMs);

@@ -18,7 +18,7 @@ const host = "127.0.0.1";
 const portMax = 50_000;
 
 /** Ports that nobody listens on now. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>();
   while (ports.size < count) {
     const server = createServer();
@@ -141,13 +141,15 @@ export class ClusterFleet extends Fleet {
     }
   }
 
-  static async start(): Promise<ClusterFleet> {
-    const fleet = new ClusterFleet(await freePorts(3));
+  /** Three masters, each with as many replicas. */
+  static async start(replicas = 0): Promise<ClusterFleet> {
+    const fleet = new ClusterFleet(await freePorts(3 * (1 + replicas)));
     for (const port of fleet.ports) {
       await fleet.until(port, async (server) => (await server.ping()) === "PONG");
     }
     const nodes = fleet.ports.map((port) => `${host}:${port}`);
-    await promisify(execFile)("redis-cli", ["--cluster", "create", ...nodes, "--cluster-yes"]);
+    const order = ["--cluster-replicas", String(replicas), "--cluster-yes"];
+    await promisify(execFile)("redis-cli", ["--cluster", "create", ...nodes, ...order]);
     for (const port of fleet.ports) {
       await fleet.until(port, async (server) =>
         (await server.cluster("INFO")).includes("cluster_state:ok"),

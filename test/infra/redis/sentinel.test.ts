@@ -10,6 +10,7 @@ import { SentinelFleet } from "#test/redis/fleet.ts";
 import { aConversation } from "../turns.ts";
 
 const conversations = 6;
+const turn = (index: number, id: number): Turn => ask(aConversation(`failover-${index}`), id);
 
 let fleet: SentinelFleet;
 let platform: TestPlatform<SentinelFleet>;
@@ -28,7 +29,6 @@ afterAll(async () => {
 test("kill -9 of the master in the middle of conversations: they go on, nothing that was replicated is lost", async ({
   task,
 }) => {
-  const turn = (index: number, id: number): Turn => ask(aConversation(`failover-${index}`), id);
   const said: Turn[] = [];
   for (let id = 1; id <= 5; id++) {
     for (let index = 0; index < conversations; index++) {
