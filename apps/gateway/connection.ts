@@ -4,12 +4,13 @@
  * Promises: a restarted process RESUMEs and is told every event that was not handled; what cannot be
  * mended by trying again (bad token, refused intents) ends in one named error, at start or later.
  * After opcode 9 `false` Discord has forgotten the session: the library identifies afresh, and what
- * was said in between is not fetched.
+ * was said in between is looked up (intake/backfill.ts).
  */
 import { CloseCodes, WebSocketManager, WebSocketShardEvents } from "@discordjs/ws";
 import {
   DiscordAPIError,
   GatewayCloseCodes,
+  GatewayDispatchEvents,
   type GatewayDispatchPayload,
   GatewayIntentBits,
   type REST,
@@ -29,6 +30,8 @@ const intents =
 const connectMsMax = 30_000;
 const retryMsMin = 500;
 const closeMsMax = 2_000;
+/** Communities that are told of so soon after a session began are those that we were in before. */
+const beginningMs = 60_000;
 
 export interface Identity {
   readonly applicationId: string;
@@ -68,8 +71,11 @@ export interface ConnectionOptions {
   readonly sessions: SessionStore;
   readonly clock: Clock;
   readonly log: Log;
-  /** Resolves when the event is handled. */
-  readonly onEvent: (event: GatewayDispatchPayload) => Promise<void>;
+  /**
+   * Resolves when the event is handled. `missedSince`: the last message that is known to be handled,
+   * while a session is so young that others may have been said to nobody; else null.
+   */
+  readonly onEvent: (event: GatewayDispatchPayload, missedSince: string | null) => Promise<void>;
   /** The connection has ended for good after a good start. */
   readonly onFatal: (error: EyrieError) => void;
 }
@@ -78,11 +84,14 @@ export class Connection {
   readonly #options: ConnectionOptions;
   readonly #manager: WebSocketManager;
   readonly #up = new Set<number>();
+  /** Monotonic ms when the newest session, or this process, began. */
+  #beganMs: number;
   #fatal: (error: EyrieError) => void;
 
   private constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#fatal = options.onFatal;
+    this.#beganMs = options.clock.monotonicMs();
     const { rest, sessions, token } = options;
     this.#manager = new WebSocketManager({
       rest,
@@ -146,11 +155,14 @@ export class Connection {
   }
 
   #listen(): void {
-    const { log, onEvent, sessions } = this.#options;
+    const { clock, log, onEvent, sessions } = this.#options;
     const manager = this.#manager;
     manager.on(WebSocketShardEvents.Dispatch, ({ data, shardId }) => {
-      const handled = sessions.seen(shardId, data.s);
-      onEvent(data)
+      if (data.t === GatewayDispatchEvents.Ready) this.#beganMs = clock.monotonicMs();
+      const messageId = data.t === GatewayDispatchEvents.MessageCreate ? data.d.id : null;
+      const handled = sessions.seen(shardId, data.s, messageId);
+      const young = clock.monotonicMs() - this.#beganMs < beginningMs;
+      onEvent(data, young ? sessions.missedSince(shardId) : null)
         .catch((error: unknown) => {
           log.error("event not handled", { event: data.t, ...errorFields(error) });
         })

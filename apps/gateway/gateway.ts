@@ -161,7 +161,7 @@ async function open(
     url: config.DISCORD_API_URL,
     sessions,
     clock: systemClock,
-    onEvent: async (event) => intake.handle(event),
+    onEvent: async (event, missedSince) => intake.handle(event, missedSince),
     onFatal,
   });
   onClose(async () => {

@@ -79,7 +79,7 @@ export async function startWorker(
   const states = new States(
     engine,
     { ledger, mailbox, snapshots: new SnapshotStore(state) },
-    { fingerprint: model.fingerprint, log },
+    { fingerprint: model.fingerprint, log, clock: systemClock },
   );
   const answerer = new Answerer({
     worker: id,
@@ -96,6 +96,7 @@ export async function startWorker(
     batch,
     slots,
     states,
+    clock: systemClock,
     metrics,
     log,
   });

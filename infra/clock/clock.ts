@@ -30,3 +30,16 @@ export async function within(clock: Clock, ms: number, work: Promise<unknown>): 
   const finished = work.finally(() => done.abort());
   await Promise.race([finished, clock.sleep(ms, done.signal)]);
 }
+
+/** Does `work` every `ms` until told to end; the first time after `ms`. */
+export async function every(
+  clock: Clock,
+  { ms, until }: { readonly ms: number; readonly until: AbortSignal },
+  work: () => void,
+): Promise<void> {
+  for (;;) {
+    await clock.sleep(ms, until);
+    if (until.aborted) return;
+    work();
+  }
+}

@@ -36,14 +36,14 @@ export function newOperation(): string {
 export class Conversations {
   readonly #truth: ScriptedRedis;
   readonly #state: ScriptedRedis;
-  readonly #bell: WakeBell;
+  readonly #bell: Pick<WakeBell, "forget">;
   readonly #history: History;
   readonly #planting: Planting;
   readonly #snapshots: SnapshotStore;
 
   constructor(
     redis: { readonly truth: ScriptedRedis; readonly state: ScriptedRedis },
-    bell: WakeBell,
+    bell: Pick<WakeBell, "forget">,
   ) {
     this.#truth = redis.truth;
     this.#state = redis.state;

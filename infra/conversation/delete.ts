@@ -29,7 +29,7 @@ export interface DeleteParts {
   readonly mailbox: Mailbox;
   readonly snapshots: SnapshotStore;
   readonly live: LivePublisher;
-  readonly bell: WakeBell;
+  readonly bell: Pick<WakeBell, "forget">;
 }
 
 export interface DeleteOptions {

@@ -6,6 +6,9 @@
  * be told again. So two numbers are kept: what arrived (for reconnecting in this process, whose
  * unhandled events are still in memory) and, in Redis, the event before the oldest unhandled one.
  * What is told twice is harmless, because a turn id enters a mailbox once.
+ *
+ * A session that Discord has forgotten cannot be resumed. For that case the newest message is kept
+ * before which every event was handled: what came after it can be looked up, see `missedSince`.
  */
 import type { Redis } from "ioredis";
 import { gatewaySessionKey } from "#infra/redis/keys.ts";
@@ -19,6 +22,12 @@ export interface ShardSession {
   readonly shardId: number;
   readonly shardCount: number;
 }
+
+/** What is stored; without a session between its end and the next one's beginning. */
+type StoredShard = Partial<ShardSession> & {
+  /** Id of the newest message before which, and which itself, nothing is unhandled. */
+  readonly handledId?: string;
+};
 
 export interface SessionStoreOptions {
   readonly applicationId: string;
@@ -39,22 +48,31 @@ export class SessionStore {
 
   /** For `retrieveSessionInfo`: memory first, Redis once per shard. */
   async retrieve(shardId: number): Promise<ShardSession | null> {
-    const known = this.#shards.get(shardId);
-    if (known !== undefined) return known.session;
-    const session = await this.#read(shardId);
-    this.#shards.set(shardId, new ShardProgress(session));
-    return session;
+    const progress = this.#shards.get(shardId);
+    if (progress !== undefined) return progress.session;
+    const { handledId = null, ...session } = await this.#read(shardId);
+    const known = isSession(session) ? session : null;
+    this.#shards.set(shardId, new ShardProgress(known, handledId));
+    return known;
+  }
+
+  /**
+   * The newest message that was surely handled when the present session, or this process, began: what
+   * is newer may have been said to nobody. Null when nothing is known.
+   */
+  missedSince(shardId: number): string | null {
+    return this.#shards.get(shardId)?.beganAfter ?? null;
   }
 
   /** A damaged session is none: a fresh one costs an IDENTIFY and what was said in between. */
-  async #read(shardId: number): Promise<ShardSession | null> {
+  async #read(shardId: number): Promise<StoredShard> {
     const record = await this.#truth.get(this.#key(shardId));
-    if (record === null) return null;
+    if (record === null) return {};
     try {
-      return decodeRecord(record, "gateway session") as ShardSession;
+      return decodeRecord(record, "gateway session") as StoredShard;
     } catch (error) {
       this.#options.onError(error);
-      return null;
+      return {};
     }
   }
 
@@ -64,18 +82,19 @@ export class SessionStore {
     const before = this.#shards.get(shardId);
     const sameSession = session !== null && session.sessionId === before?.session?.sessionId;
     if (before !== undefined && sameSession) return before.arrived(session);
-    this.#shards.set(shardId, new ShardProgress(session));
+    this.#shards.set(shardId, new ShardProgress(session, before?.handledId ?? null));
     this.#write(shardId);
   }
 
   /**
-   * Call when an event is seen; call what it returns when the event is handled (its turn is in a
-   * mailbox, or it needs no place there). Bound to the session, whose numbers the next one reuses.
+   * Call when an event is seen, with the id of the message that it brings; call what it returns when
+   * the event is handled (its turn is in a mailbox, or it needs no place there). Bound to the session,
+   * whose numbers the next one reuses.
    */
-  seen(shardId: number, sequence: number): () => void {
+  seen(shardId: number, sequence: number, messageId: string | null = null): () => void {
     const shard = this.#shards.get(shardId);
     return () => {
-      shard?.handled(sequence);
+      shard?.handled(sequence, messageId);
       if (shard === this.#shards.get(shardId)) this.#write(shardId);
     };
   }
@@ -106,9 +125,9 @@ export class SessionStore {
       // A new session has taken this one's place in the map, and its key is the same.
       if (this.#shards.get(shardId) !== shard) return;
       try {
-        const session = shard.handledSession();
-        if (session === null) await this.#truth.del(this.#key(shardId));
-        else await this.#truth.set(this.#key(shardId), encodeRecord(session));
+        const stored = shard.stored();
+        if (stored === null) await this.#truth.del(this.#key(shardId));
+        else await this.#truth.set(this.#key(shardId), encodeRecord(stored));
       } catch (error) {
         this.#options.onError(error);
       }
@@ -120,14 +139,25 @@ export class SessionStore {
   }
 }
 
+function isSession(stored: StoredShard): stored is ShardSession {
+  return stored.sessionId !== undefined;
+}
+
 class ShardProgress {
   session: ShardSession | null;
+  /** See {@link SessionStore.missedSince}. */
+  readonly beganAfter: string | null;
+  handledId: string | null;
   dirty = false;
   writing: Promise<void> | null = null;
   readonly #unhandled = new Set<number>();
+  /** Messages handled while an event before them is not. */
+  #ahead: { readonly sequence: number; readonly messageId: string }[] = [];
 
-  constructor(session: ShardSession | null) {
+  constructor(session: ShardSession | null, handledId: string | null) {
     this.session = session;
+    this.beganAfter = handledId;
+    this.handledId = handledId;
   }
 
   arrived(session: ShardSession): void {
@@ -135,15 +165,28 @@ class ShardProgress {
     this.#unhandled.add(session.sequence);
   }
 
-  handled(sequence: number): void {
+  handled(sequence: number, messageId: string | null): void {
     this.#unhandled.delete(sequence);
+    if (messageId !== null) this.#ahead.push({ sequence, messageId });
+    const oldest = this.#oldestUnhandled() ?? Number.POSITIVE_INFINITY;
+    const passed = this.#ahead.filter((one) => one.sequence < oldest);
+    this.#ahead = this.#ahead.filter((one) => one.sequence > oldest);
+    for (const one of passed) {
+      if (BigInt(one.messageId) > BigInt(this.handledId ?? 0)) this.handledId = one.messageId;
+    }
   }
 
-  handledSession(): ShardSession | null {
-    if (this.session === null) return null;
-    // A Set keeps insertion order and sequences only grow: the first is the oldest.
-    const [oldest] = this.#unhandled;
+  stored(): StoredShard | null {
+    const known = this.handledId === null ? {} : { handledId: this.handledId };
+    if (this.session === null) return this.handledId === null ? null : known;
+    const oldest = this.#oldestUnhandled();
     const sequence = oldest === undefined ? this.session.sequence : oldest - 1;
-    return { ...this.session, sequence };
+    return { ...this.session, sequence, ...known };
+  }
+
+  /** A Set keeps insertion order and sequences only grow: the first is the oldest. */
+  #oldestUnhandled(): number | undefined {
+    const [oldest] = this.#unhandled;
+    return oldest;
   }
 }

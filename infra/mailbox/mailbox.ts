@@ -132,6 +132,11 @@ export class Mailbox {
     };
   }
 
+  /** Times the head has been claimed without being committed; a running claim counts. */
+  async claimsOfHead(conversation: ConversationId): Promise<number> {
+    return Number((await this.#truth.hget(conversationKeys(conversation).meta, "headClaims")) ?? 0);
+  }
+
   /** The lease of a conversation that stands at `logHead`, without its head; null when refused. */
   async hold(conversation: ConversationId, logHead: string): Promise<Hold | null> {
     const keys = conversationKeys(conversation);

@@ -8,31 +8,17 @@
  */
 import { Queue, Worker } from "bullmq";
 import type { Redis } from "ioredis";
-import { redisTimeMs } from "#infra/redis/client.ts";
-import {
-  bucketCount,
-  bucketKeys,
-  conversationKeys,
-  wakePrefix,
-  wakeQueueName,
-} from "#infra/redis/keys.ts";
-import { type ConversationId, conversationId } from "#infra/turn/index.ts";
+import { wakePrefix, wakeQueueName } from "#infra/redis/keys.ts";
+import type { ConversationId } from "#infra/turn/index.ts";
+import { sweepMailboxes, type Wake } from "./sweep.ts";
 
-export interface Wake {
-  readonly conversation: ConversationId;
-  readonly headTurnId: string;
-  readonly model: string;
-  readonly traceId: string;
-}
+export { sweepMs, type Wake } from "./sweep.ts";
 
 /** A worker that stops renewing a job loses it after this; checked every `stallCheckMs`. */
 const lockMs = 3_000;
 const stallCheckMs = 1_000;
 /** Poison turns are ended by their claims, not by the queue giving up on a conversation. */
 const stalledCountMax = 1_000_000;
-
-/** Mailboxes not emptied this long after their last append are woken again. */
-export const sweepMs = 2_000;
 
 export class WakeBell {
   readonly #truth: Redis;
@@ -52,20 +38,7 @@ export class WakeBell {
 
   /** Rings for every conversation of `model` that has had mail for longer than a sweep. */
   async sweep(model: string): Promise<number> {
-    const before = (await redisTimeMs(this.#truth)) - sweepMs;
-    const buckets = Array.from({ length: bucketCount }, async (_, bucket) =>
-      this.#truth.zrangebyscore(bucketKeys(bucket).dirty, "-inf", before),
-    );
-    const conversations = (await Promise.all(buckets)).flat();
-    let rung = 0;
-    for (const id of conversations) {
-      const conversation = conversationId(id);
-      const owner = await this.#truth.hget(conversationKeys(conversation).meta, "model");
-      if (owner !== model) continue;
-      await this.ring({ conversation, headTurnId: "", model, traceId: "sweep" });
-      rung++;
-    }
-    return rung;
+    return sweepMailboxes(this.#truth, this, model);
   }
 
   /**

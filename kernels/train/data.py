@@ -11,6 +11,7 @@ import random
 import corpus
 import inventions
 import spelling
+from focus import Focus
 
 # How often an intent is drawn; 1 where nothing is said.
 WEIGHTS = {
@@ -27,18 +28,19 @@ WEIGHTS = {
 }
 LANGUAGE_SWITCH = 0.12
 # Turns that tell a value or ask for one; a value told is mostly asked for next.
-MEMORY = 0.15
+MEMORY = 0.12
 RECALL = 0.8
 ASK_UNTOLD = 0.15
 KINDS = ["name", "number", "colour"]
 ASKED_LATER = {f"{kind}.{form}" for kind in KINDS for form in ("recall", "unknown")}
-# At the start of a run every second row is a drill, over the first tenth ever fewer.
+# At the start of a run without a base every second row is a drill, over the first tenth ever fewer.
 DRILLS_AT_FIRST = 0.5
 DRILLS_FALL = 0.1
 DRILL_TOKENS = (3, 40)
-# Answers are cut, once they are known by heart, after a few tokens: the choice among them is left.
+# Answers are cut, once they are known by heart (a base knows them), after a few tokens, in which they
+# are chosen, or after what is copied in them.
 CUTS_BEGIN = 0.15
-CUT_TOKENS = (3, 6)
+CUT_TOKENS = (2, 5)
 TOKEN_DROPOUT = [0.0, 0.0, 0.15, 0.3]
 
 
@@ -49,28 +51,37 @@ class Conversations:
         self.languages = languages
         self.tokenizer = tokenizer
         self.seed, self.drills, self.cuts = (recipe[k] for k in ("seed", "drills", "cutAnswers"))
-        self.drawable = {}
+        self.begun = recipe["base"] is not None
+        self.shares = [recipe["shares"].get(language.code, 1.0) for language in languages]
+        weights = {}
         for language in languages:
             names = [n for n in language.intents if n not in ASKED_LATER] or [*language.intents]
-            self.drawable[language.code] = (names, [WEIGHTS.get(n, 1) for n in names])
+            weights[language.code] = {n: WEIGHTS.get(n, 1) for n in names}
+        self.focus = Focus(languages, weights, recipe["focusFloor"])
 
     def row(self, index, length, progress=1.0):
-        """`length` + 1 token ids and the weight of predicting each of them, at that share of a
-        run: a conversation or, as often as the recipe says, a drill."""
+        """`length` + 1 token ids, the weight of predicting each of them and the pattern that it
+        answers (-1: none), at that share of a run: a conversation or, as often as the recipe
+        says, a drill."""
         rng = random.Random(f"{self.seed}:{index}")
         if self.drills and rng.random() < self.drill_share(progress):
             parts = self.drill(rng)
         else:
-            parts = Conversation(self, rng).parts(self.cuts if progress >= CUTS_BEGIN else 0.0)
-        ids, weights = [], []
+            cut = self.begun or progress >= CUTS_BEGIN
+            parts = Conversation(self, rng).parts(self.cuts if cut else 0.0)
+        ids, weights, patterns = [], [], []
         while len(ids) <= length:
-            part, weight = next(parts)
+            part, weight, pattern = next(parts)
             ids += part
             weights += [weight] * len(part)
-        return ids[: length + 1], weights[: length + 1]
+            patterns += [pattern] * len(part)
+        return ids[: length + 1], weights[: length + 1], patterns[: length + 1]
+
+    def language(self, rng):
+        return rng.choices(self.languages, self.shares)[0]
 
     def drill_share(self, progress):
-        fall = min(1.0, progress / DRILLS_FALL)
+        fall = 1.0 if self.begun else min(1.0, progress / DRILLS_FALL)
         return DRILLS_AT_FIRST + (self.drills - DRILLS_AT_FIRST) * fall
 
     def drill(self, rng):
@@ -78,8 +89,8 @@ class Conversations:
         while True:
             count = rng.randint(*DRILL_TOKENS)
             once = [rng.randint(1, len(self.tokenizer.entries)) for _ in range(count)]
-            yield once + once[:1], 0.0
-            yield once[1:], 1.0
+            yield once + once[:1], 0.0, -1
+            yield once[1:], 1.0, -1
 
 
 class Conversation:
@@ -87,59 +98,67 @@ class Conversation:
 
     def __init__(self, supply, rng):
         self.supply, self.rng = supply, rng
-        self.language = rng.choice(supply.languages)
+        self.language = supply.language(rng)
         self.memory = {}
 
     def parts(self, cuts):
-        """Token ids and the weight of predicting them, without end; `cuts` answers are cut short.
+        """Token ids, the weight of predicting them and their pattern, without end; the share `cuts`
+        of the answers is cut short.
 
         Nothing is to be learnt from what follows a cut: the turn's end weighs nothing there.
         """
         end = self.supply.tokenizer.encode("\n\n")
         while True:
-            prompt, reply, exact = self.turn()
-            yield prompt, 0.0
-            if exact or self.rng.random() >= cuts:
-                yield reply, 1.0
+            prompt, reply, copied, pattern = self.turn()
+            yield prompt, 0.0, -1
+            if self.rng.random() >= cuts:
+                yield reply, 1.0, pattern
             else:
-                yield reply[: self.rng.randint(*CUT_TOKENS)], 1.0
-                yield end, 0.0
+                needed = self.supply.tokenizer.count(reply, copied)
+                kept = needed + self.rng.randint(*CUT_TOKENS)
+                yield reply[:kept], 1.0, pattern
+                yield end, 0.0, -1
 
     def turn(self):
-        """Token ids of a question in its frame and of the answer; is something copied in it?"""
+        """Token ids of a question in its frame and of the answer, the bytes of the answer up to the
+        end of what is copied in it (0: nothing), and the question's pattern."""
         rng, tokenizer = self.rng, self.supply.tokenizer
         if rng.random() < LANGUAGE_SWITCH:
-            self.language = rng.choice(self.supply.languages)
-        name = self.intent_name()
-        question, answer = self.lines(self.language.intents[name])
+            self.language = self.supply.language(rng)
+        name, place = self.draw()
+        intent = self.language.intents[name]
+        question, answer, copied = self.lines(intent, intent.patterns[place])
         # a value that is to be copied exactly is not spelt in fragments
         told = name.endswith(".tell") or name == "echo"
         dropout = 0.0 if told else rng.choice(TOKEN_DROPOUT)
         prompt = tokenizer.encode(f"User: {question}\n\nAssistant:", rng, dropout)
-        exact = told or name.endswith(".recall")
-        return prompt, tokenizer.encode(f" {answer}\n\n"), exact
+        pattern = self.supply.focus.pattern(self.language.code, name, place)
+        return prompt, tokenizer.encode(f" {answer}\n\n"), copied and copied + 1, pattern
 
-    def lines(self, intent):
-        """Question and answer with the same values in their placeholders."""
+    def lines(self, intent, pattern):
+        """Question and answer with the same values in their placeholders, and the bytes of the
+        answer up to the end of the last of them."""
         rng = self.rng
-        question = corpus.draw(rng.choice(intent.patterns), self.language, rng)
+        question = corpus.draw(pattern, self.language, rng)
         question = spelling.vary(question, self.language, rng)
         answer = rng.choice(intent.answers)
+        tail = len(answer.rpartition("}")[2].encode())
         for key, guard in spelling.GUARDS.items():
             placeholder = "{" + key + "}"
             if guard in question or placeholder in answer:
                 value = self.value(key, intent.name)
                 question = question.replace(guard, value)
                 answer = answer.replace(placeholder, value)
-        return question, answer
+        return question, answer, len(answer.encode()) - tail
 
-    def intent_name(self):
+    def draw(self):
+        """An intent's name and the place of a pattern in it."""
+        focus = self.supply.focus
         if self.rng.random() < MEMORY:
             name = self.memory_intent()
             if name in self.language.intents:
-                return name
-        names, weights = self.supply.drawable[self.language.code]
-        return self.rng.choices(names, weights)[0]
+                return name, focus.draw_from(self.language.code, name, self.rng)
+        return focus.draw(self.language.code, self.rng)
 
     def memory_intent(self):
         kind = self.rng.choice(KINDS)

@@ -51,6 +51,10 @@ def some_of(names):
     return lambda value: isinstance(value, list) and set(map(str, value)) <= set(names)
 
 
+def shares(value):
+    return isinstance(value, dict) and all(number(v) and v > 0 for v in value.values())
+
+
 def is_shape(value):
     keys = ("layers", "width", "headSize", "ffnWidth")
     return (
@@ -66,6 +70,7 @@ def is_shape(value):
 SETTINGS = {
     "name": ("a plain file name", file_name, REQUIRED),
     "languages": ("a list of codes such as en", codes, REQUIRED),
+    "shares": ("how often each language is drawn, 1 where nothing is said", shares, {}),
     "without": ("a list of intents", lambda value: isinstance(value, list), []),
     "mode": ("pretrain, lora or state", lambda value: value in MODES, "pretrain"),
     "data": ("a folder, seen from the recipe's", text, None),
@@ -79,6 +84,7 @@ SETTINGS = {
     "weightDecay": ("a number", number, 0.0),
     "recallLayers": ("a list of layers' places", places, []),
     "drills": ("a share below 1", share, 0.0),
+    "focusFloor": ("a share up to 1", lambda value: number(value) and 0 < value <= 1, 1.0),
     "cutAnswers": ("a share below 1", share, 0.0),
     "minutes": ("a number", number, None),
     "tokens": ("a whole number", whole, None),

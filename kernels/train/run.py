@@ -40,7 +40,7 @@ class Run:
         place = device.name
         self.trained = {n: w.to(place).requires_grad_() for n, w in trained.items()}
         self.frozen = {n: for_products(n, w, device.dtype).to(place) for n, w in frozen.items()}
-        self.optimiser = self.make_optimiser()
+        self.optimisers = self.make_optimisers()
         self.step, self.seconds, self.tokens, self.curve, self.smooth = 0, 0.0, 0, [], None
         self.rows = Conversations(subject.languages, subject.tokenizer, recipe)
         self.model = Rwkv5(
@@ -52,14 +52,24 @@ class Run:
         self.pool = ThreadPoolExecutor(device.shards)
         self.interrupted = False
 
-    def make_optimiser(self):
-        matrices = [w for n, w in self.trained.items() if is_matrix(n, w)]
-        others = [w for n, w in self.trained.items() if not is_matrix(n, w)]
-        decays = ((matrices, self.recipe["weightDecay"]), (others, 0.0))
-        groups = [{"params": ws, "weight_decay": decay} for ws, decay in decays if ws]
-        return torch.optim.AdamW(
-            groups, lr=self.recipe["learningRate"], betas=(0.9, 0.99), foreach=True
-        )
+    def make_optimisers(self):
+        """One for each shard's thread, of every so manieth tensor. On a CPU tensor after tensor:
+        most fit a core's cache, where `foreach` would fetch all from memory at each operation."""
+        optimisers, count = [], self.device.shards
+        for named in ([*self.trained.items()][first::count] for first in range(count)):
+            matrices = [w for n, w in named if is_matrix(n, w)]
+            others = [w for n, w in named if not is_matrix(n, w)]
+            decays = ((matrices, self.recipe["weightDecay"]), (others, 0.0))
+            groups = [{"params": ws, "weight_decay": decay} for ws, decay in decays if ws]
+            if groups:
+                foreach = self.device.name == "cuda"
+                rate = self.recipe["learningRate"]
+                optimiser = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), foreach=foreach)
+                optimisers.append(optimiser)
+        return optimisers
+
+    def optimiser_of(self, name):
+        return self.optimisers[[*self.trained].index(name) % len(self.optimisers)]
 
     def progress(self):
         if "steps" in self.end:
@@ -106,27 +116,37 @@ class Run:
         length, batch = self.recipe["rowTokens"], self.device.rows
         first, progress = self.step * batch, self.progress()
         rows = [self.rows.row(first + place, length, progress) for place in range(batch)]
-        weight_sum = sum(weight for _, weights in rows for weight in weights[1:])
+        weight_sum = sum(weight for _, weights, _ in rows for weight in weights[1:])
         shards = [rows[i :: self.device.shards] for i in range(self.device.shards)]
         done = list(self.pool.map(lambda shard: self.gradients(shard, weight_sum), shards))
-        for weight, *parts in zip(self.trained.values(), *(gradients for gradients, _, _ in done)):
-            weight.grad = sum(parts[1:], parts[0])
+        for weight, *parts in zip(self.trained.values(), *(gradients for gradients, *_ in done)):
+            weight.grad = parts[0]
+            for part in parts[1:]:
+                weight.grad += part
         torch.nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimiser.step()
+        rate = self.learning_rate()
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        list(self.pool.map(lambda optimiser: optimiser.step(), self.optimisers))
         with torch.no_grad():
             for name, weight in self.trained.items():
                 if name.endswith("time_decay"):
                     weight.clamp_(max=TIME_DECAY_MAX)
         self.tokens += batch * length
-        return sum(loss.item() for _, loss, _ in done) / max(1, sum(count for _, _, count in done))
+        patterns = torch.cat([patterns for _, patterns, _ in done])
+        losses = torch.cat([losses for *_, losses in done])
+        self.rows.focus.learn(patterns, losses)
+        return losses.sum().item() / max(1, len(losses))
 
     def gradients(self, rows, weight_sum):
-        """A shard's gradients, and the summed loss and number of its answers' tokens."""
-        tokens = torch.tensor([ids for ids, _ in rows]).to(self.device.name)
-        weights = torch.tensor([w for _, w in rows])[:, 1:].reshape(-1)
+        """A shard's gradients, and of its answers' tokens the patterns and the losses."""
+        tokens = torch.tensor([ids for ids, *_ in rows]).to(self.device.name)
+        weights, patterns = (
+            torch.tensor([row[part] for row in rows])[:, 1:].reshape(-1) for part in (1, 2)
+        )
         scored = weights > 0
+        patterns = patterns[scored]
         weights, scored = weights[scored].to(self.device.name), scored.to(self.device.name)
         logits = self.model.forward(tokens[:, :-1], scored=scored)
         targets = tokens[:, 1:].reshape(-1)[scored]
@@ -134,14 +154,15 @@ class Run:
         gradients = torch.autograd.grad(
             (losses * weights).sum() / weight_sum, list(self.trained.values())
         )
-        return gradients, losses.detach().sum(), len(targets)
+        return gradients, patterns, losses.detach().cpu()
 
     def save(self):
         tensors = {}
         for name, weight in self.trained.items():
             tensors[name] = weight.detach().cpu()
             for moment in MOMENTS if self.step else ():
-                tensors[f"{name}#{moment}"] = self.optimiser.state[weight][moment].cpu()
+                tensors[f"{name}#{moment}"] = self.optimiser_of(name).state[weight][moment].cpu()
+        tensors["focus#loss"] = self.rows.focus.loss
         facts = {key: getattr(self, key) for key in ("identity", *RESUMED)}
         checkpoint.save(self.path, tensors, facts)
 
@@ -149,13 +170,14 @@ class Run:
         tensors, facts = checkpoint.load(self.path, self.identity)
         for key in RESUMED:
             setattr(self, key, facts[key])
+        self.rows.focus.loss.copy_(tensors["focus#loss"])
         for name, weight in self.trained.items():
             with torch.no_grad():
                 weight.copy_(tensors[name])
             if self.step == 0:
                 continue
             state = {moment: tensors[f"{name}#{moment}"].to(weight.device) for moment in MOMENTS}
-            self.optimiser.state[weight] = {"step": torch.tensor(float(self.step)), **state}
+            self.optimiser_of(name).state[weight] = {"step": torch.tensor(float(self.step)), **state}
 
 
 class Interruptible:

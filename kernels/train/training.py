@@ -10,6 +10,7 @@ import base as bases
 import corpus
 import device as devices
 import export
+import grow
 import results
 import vocabulary
 from disk import write_whole
@@ -68,20 +69,29 @@ def open_subject(recipe, work, resumed):
     languages = corpus.read_languages(recipe["data"], recipe["languages"])
     languages = corpus.leave_out(languages, recipe["without"])
     base = bases.open_base(recipe["base"]) if recipe["base"] else None
-    if base:
-        path = base.vocabulary
+    if base and not grows(recipe, base):
+        path, shape = base.vocabulary, base.shape
+        entries = vocabulary.read(path)
     else:
         path = work / "vocab.txt"
         if not resumed:
             codes = recipe["languages"]
-            entries = vocabulary.learn(
+            learnt = vocabulary.learn(
                 list(corpus.lines(languages)), recipe["vocabularySize"], codes
             )
-            write_whole(path, vocabulary.as_text(entries))
-    entries = vocabulary.read(path)
-    rows = math.ceil((len(entries) + 1) / 64) * 64
-    shape = base.shape if base else {**recipe["shape"], "vocabSize": rows}
+            write_whole(path, vocabulary.as_text(learnt))
+        entries = vocabulary.read(path)
+        rows = math.ceil((len(entries) + 1) / 64) * 64
+        shape = {**(base.shape if base else recipe["shape"]), "vocabSize": rows}
+        if base:
+            grow.grow(base.weights, vocabulary.read(base.vocabulary), entries, rows)
     return Subject(languages, base, shape, path, vocabulary.Tokenizer(entries))
+
+
+def grows(recipe, base):
+    """A whole model can go on with a larger vocabulary than its base's."""
+    size = recipe["vocabularySize"] or 0
+    return recipe["mode"] == "pretrain" and size > base.shape["vocabSize"]
 
 
 def budget(recipe, arguments, device):

@@ -157,7 +157,9 @@ class Tokenizer:
     def encode(self, text, rng=None, dropout=0.0):
         """Greedy longest match; with `dropout`, a match is sometimes passed over for a shorter
         one, which teaches the model other spellings of the same words."""
-        data = text.encode()
+        return self.encode_bytes(text.encode(), rng, dropout)
+
+    def encode_bytes(self, data, rng=None, dropout=0.0):
         ids, position = [], 0
         while position < len(data):
             for length in range(min(self.length_max, len(data) - position), 0, -1):
@@ -170,6 +172,15 @@ class Tokenizer:
             ids.append(identifier)
             position += length
         return ids
+
+    def count(self, ids, size):
+        """How many of the ids hold the first `size` bytes."""
+        held = 0
+        for place, identifier in enumerate(ids):
+            if held >= size:
+                return place
+            held += len(self.entries[identifier - 1])
+        return len(ids)
 
     def decode(self, ids):
         data = b"".join(self.entries[identifier - 1] for identifier in ids if identifier > 0)

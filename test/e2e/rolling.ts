@@ -98,7 +98,7 @@ class Deploy {
     for (const worker of workers) {
       const successor = await this.#worker();
       await this.#end(worker);
-      expect(successor.ended).toBe(false);
+      expect(successor.running).toBe(true);
     }
     await this.#end(gateway);
     await this.#gateway();

@@ -24,23 +24,30 @@ const safe: RedisSettings = {
 export class RedisServer {
   readonly url: string;
   readonly file: string;
-  readonly #directory: string;
+  /** Of its data. */
+  readonly directory: string;
+  readonly #home: string;
   #process: ChildProcess;
 
-  private constructor(directory: string, settings: RedisSettings) {
-    this.#directory = directory;
-    this.url = join(directory, "redis.sock");
-    this.file = join(directory, "redis.conf");
-    const lines = Object.entries({ unixsocket: this.url, dir: directory, ...safe, ...settings });
+  private constructor(home: string, settings: RedisSettings) {
+    this.#home = home;
+    this.url = join(home, "redis.sock");
+    this.file = join(home, "redis.conf");
+    const all = { unixsocket: this.url, dir: home, ...safe, ...settings };
+    this.directory = all.dir;
+    const lines = Object.entries(all);
     writeFileSync(this.file, lines.map((line) => `${line.join(" ")}\n`).join(""));
     this.#process = this.#spawn();
   }
 
   static async start(settings: RedisSettings = {}): Promise<RedisServer> {
-    const directory = mkdtempSync(join(tmpdir(), "eyrie-redis-"));
-    const server = new RedisServer(directory, settings);
+    const server = new RedisServer(mkdtempSync(join(tmpdir(), "eyrie-redis-")), settings);
     await server.ready();
     return server;
+  }
+
+  get running(): boolean {
+    return this.#process.exitCode === null && this.#process.signalCode === null;
   }
 
   async ready(): Promise<void> {
@@ -55,7 +62,12 @@ export class RedisServer {
 
   /** As a power cut would: no chance to write anything more. */
   async kill(): Promise<void> {
-    await this.#end("SIGKILL");
+    await this.end("SIGKILL");
+  }
+
+  /** Deletes its files, as a lost disk would; it must not be running. */
+  forget(): void {
+    rmSync(join(this.directory, "appendonlydir"), { recursive: true, force: true });
   }
 
   async restart(): Promise<void> {
@@ -64,12 +76,12 @@ export class RedisServer {
   }
 
   async stop(): Promise<void> {
-    await this.#end("SIGTERM");
-    rmSync(this.#directory, { recursive: true, force: true });
+    await this.end("SIGTERM");
+    rmSync(this.#home, { recursive: true, force: true });
   }
 
-  async #end(signal: NodeJS.Signals): Promise<void> {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+  async end(signal: NodeJS.Signals): Promise<void> {
+    if (!this.running) return;
     const gone = new Promise((done) => this.#process.once("exit", done));
     this.#process.kill(signal);
     await gone;

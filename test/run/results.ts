@@ -10,7 +10,17 @@ export interface LongRun extends Outcome {
   readonly endedMs: number;
 }
 
-export async function writeResults(root: string, outcome: LongRun): Promise<void> {
+export interface ResultFile {
+  /** First word of its name. */
+  readonly kind: "long" | "faults" | "soak";
+  readonly quiet?: boolean;
+}
+
+export async function writeResults(
+  root: string,
+  outcome: LongRun,
+  { kind, quiet = false }: ResultFile = { kind: "long" },
+): Promise<void> {
   const git = async (...args: string[]) =>
     (await run(["git", ...args], { cwd: root })).output.trim();
   const commit = await git("rev-parse", "HEAD");
@@ -39,7 +49,7 @@ export async function writeResults(root: string, outcome: LongRun): Promise<void
   };
   const folder = join(root, "test", "results");
   await mkdir(folder, { recursive: true });
-  const name = `long-${startedAt.slice(0, 10)}-${commit.slice(0, 8)}.json`;
+  const name = `${kind}-${startedAt.slice(0, 10)}-${commit.slice(0, 8)}.json`;
   await writeFile(join(folder, name), `${JSON.stringify(result, undefined, 2)}\n`);
-  console.log(`results: test/results/${name}`);
+  if (!quiet) console.log(`results: test/results/${name}`);
 }

@@ -7,6 +7,7 @@
 import {
   GatewayDispatchEvents,
   type GatewayDispatchPayload,
+  type GatewayGuildCreateDispatchData,
   type GatewayMessageCreateDispatchData,
   MessageFlags,
   type REST,
@@ -20,6 +21,7 @@ import { type CommunityId, communityId, type ConversationId, turnId } from "#inf
 import type { Interactions } from "../commands/interactions.ts";
 import { mentionNobody } from "../render/carrier.ts";
 import { failureCode } from "../render/failure.ts";
+import { missedMessages } from "./backfill.ts";
 import type { Locales } from "./locales.ts";
 import { judgeMessage } from "./message.ts";
 import type { NoticeLimit } from "./notice-limit.ts";
@@ -42,8 +44,11 @@ export class Intake {
     this.#parts = parts;
   }
 
-  /** Resolves when the event needs no replay. */
-  async handle(event: GatewayDispatchPayload): Promise<void> {
+  /**
+   * Resolves when the event needs no replay. `missedSince`: messages newer than this one may never
+   * have been told; null when all were.
+   */
+  async handle(event: GatewayDispatchPayload, missedSince: string | null = null): Promise<void> {
     const { interactions, locales, renders } = this.#parts;
     switch (event.t) {
       case GatewayDispatchEvents.MessageCreate:
@@ -56,7 +61,9 @@ export class Intake {
         for (const id of event.d.ids) renders.giveUp(turnId(id));
         return;
       case GatewayDispatchEvents.GuildCreate:
-        return locales.learnCommunity(event.d);
+        locales.learnCommunity(event.d);
+        if (missedSince !== null) await this.#catchUp(event.d, missedSince);
+        return;
       case GatewayDispatchEvents.GuildDelete:
         // Unavailable: an outage, it comes back.
         if (event.d.unavailable !== true) await this.#leave(communityId(event.d.id));
@@ -93,6 +100,16 @@ export class Intake {
       this.#parts,
     );
     if (submitted.kind === "refused") void this.#notify(message, submitted.code, locale);
+  }
+
+  async #catchUp(community: GatewayGuildCreateDispatchData, since: string): Promise<void> {
+    const { log } = this.#parts;
+    let messages = 0;
+    for await (const message of missedMessages(community, since, this.#parts)) {
+      await this.#message(message);
+      messages++;
+    }
+    if (messages > 0) log.info("missed messages looked up", { community: community.id, messages });
   }
 
   /** We are no longer in a community: nothing of it is kept. */

@@ -43,7 +43,7 @@ export type Submitted =
 export interface SubmitParts {
   readonly mailbox: Mailbox;
   readonly ledger: Ledger;
-  readonly bell: WakeBell;
+  readonly bell: Pick<WakeBell, "ring">;
   readonly lanes: Lanes;
   readonly renders: Renders;
   readonly model: ModelCard;

@@ -42,7 +42,7 @@ export interface RenderParts {
   readonly carrier: Carrier;
   readonly texts: ReplyTexts;
   readonly ledger: Ledger;
-  readonly replication: Replication;
+  readonly replication: Pick<Replication, "confirms">;
   readonly mailbox: Mailbox;
   readonly live: LiveSubscriber;
   readonly pacer: Pacer;

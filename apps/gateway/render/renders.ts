@@ -46,7 +46,7 @@ export interface RendersParts {
   readonly selfId: string;
   readonly truth: ScriptedRedis;
   readonly ledger: Ledger;
-  readonly replication: Replication;
+  readonly replication: Pick<Replication, "confirms">;
   readonly mailbox: Mailbox;
   readonly live: LiveSubscriber;
   readonly openReplies: OpenReplies;

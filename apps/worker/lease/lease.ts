@@ -6,6 +6,7 @@
  * commit's own check is what makes it safe; this makes it quick). A process that was paused, or whose
  * event loop was held up, for as long has not renewed either; it finds that out before it says anything.
  */
+import { type Clock, every } from "#infra/clock/clock.ts";
 import type { Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
 
@@ -21,12 +22,13 @@ export interface HeldLease<H extends Hold = Hold> {
   letGo(): void;
 }
 
-export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H): HeldLease<H> {
+export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H, clock: Clock): HeldLease<H> {
   const lost = new AbortController();
-  let renewedMs = performance.now();
-  const timer = setInterval(() => {
+  const ended = new AbortController();
+  let renewedMs = clock.monotonicMs();
+  function renew(): void {
     if (!mine()) return;
-    const askedMs = performance.now();
+    const askedMs = clock.monotonicMs();
     mailbox.renew(claim).then(
       (renewed) => {
         if (renewed) renewedMs = Math.max(renewedMs, askedMs);
@@ -36,14 +38,15 @@ export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H): HeldLease
         // Redis did not answer: the next tick decides by the time of silence.
       },
     );
-  }, renewMs);
+  }
   function mine(): boolean {
-    if (!lost.signal.aborted && performance.now() - renewedMs > silenceMsMax) giveUp();
+    if (!lost.signal.aborted && clock.monotonicMs() - renewedMs > silenceMsMax) giveUp();
     return !lost.signal.aborted;
   }
   function giveUp(): void {
-    clearInterval(timer);
+    ended.abort();
     lost.abort();
   }
-  return { claim, lost: lost.signal, mine, letGo: () => clearInterval(timer) };
+  void every(clock, { ms: renewMs, until: ended.signal }, renew);
+  return { claim, lost: lost.signal, mine, letGo: () => ended.abort() };
 }

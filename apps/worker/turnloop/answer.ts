@@ -6,6 +6,7 @@
  * Every exit leaves the turn either committed (perhaps as failed, by a code) or in its mailbox for
  * the next claim. Killed anywhere: the lease runs out, and the next claim starts from the ledger.
  */
+import type { Clock } from "#infra/clock/clock.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import { isStopRequested, type StopListener } from "#infra/control/control.ts";
@@ -23,16 +24,16 @@ import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
 import { type HeldLease, holdLease } from "../lease/lease.ts";
 import type { WorkerMetrics } from "../metrics.ts";
 import type { Batch } from "./batch.ts";
-import { Gate } from "./gate.ts";
 import { LiveWriter } from "./live-writer.ts";
+import { Quarantine } from "./quarantine.ts";
 import { Reply } from "./reply.ts";
 import type { Slots, Tenant } from "./slots.ts";
 import type { Restored, States } from "./states.ts";
 
-/** A head claimed as often without a commit has lost two workers: it is answered without company. */
-const aloneClaims = 3;
-/** A head claimed more often has killed its workers, the last of them alone: it ends as failed. */
+/** A head claimed more often without a commit has killed its workers, in the end alone: it failed. */
 const claimsMax = 3;
+/** One claimed so often runs alone, as its mates of the last time do: see quarantine.ts. */
+const claimsOfSuspect = claimsMax - 1;
 /** A reply still running after this ends with what it has. */
 const deadlineMs = 5 * 60_000;
 /** How long to wait for the lease of a worker that may be dead. */
@@ -49,11 +50,12 @@ export interface AnswerParts {
   readonly ledger: Ledger;
   readonly live: LivePublisher;
   readonly stops: StopListener;
-  readonly bell: WakeBell;
+  readonly bell: Pick<WakeBell, "ring">;
   readonly tokenizer: Tokenizer;
   readonly batch: Batch;
   readonly slots: Slots;
   readonly states: States;
+  readonly clock: Clock;
   readonly metrics: WorkerMetrics;
   readonly log: Log;
 }
@@ -84,7 +86,7 @@ export class Answerer {
   readonly #parts: AnswerParts;
   /** Aborted when the process must leave: turns not finished go on elsewhere, from where they are. */
   readonly #leaving = new AbortController();
-  readonly #gate = new Gate();
+  readonly #quarantine = new Quarantine();
 
   constructor(parts: AnswerParts) {
     this.#parts = parts;
@@ -96,61 +98,43 @@ export class Answerer {
   }
 
   async answer(wake: Wake): Promise<void> {
-    const stay = await this.#enter(wake);
-    if (stay === null) return;
-    try {
-      await this.#answer(stay.claim);
-    } finally {
-      stay.leave();
-    }
-  }
-
-  /** Claims inside the gate; a head that is under suspicion once it is alone there. */
-  async #enter(wake: Wake): Promise<{ readonly claim: Claim; readonly leave: () => void } | null> {
-    let leave = await this.#gate.enter();
-    try {
-      let claim = await this.#claim(wake);
-      if (claim?.claims === aloneClaims) {
-        // Nobody may die while it waits, and be counted against it.
-        await this.#parts.mailbox.release(claim, { forgive: true });
-        leave();
-        leave = await this.#gate.enter({ alone: true });
-        claim = await this.#claim(wake);
-      }
-      if (claim !== null) return { claim, leave };
-    } catch (error) {
-      leave();
-      throw error;
-    }
-    leave();
-    return null;
-  }
-
-  async #answer(claim: Claim): Promise<void> {
-    const held = holdLease(this.#parts.mailbox, claim);
+    const claimed = await this.#claim(wake);
+    if (claimed === null) return;
+    const { claim, leave } = claimed;
+    const held = holdLease(this.#parts.mailbox, claim, this.#parts.clock);
     let verdict: Verdict = { kind: "crashed" };
     try {
       verdict = await this.#turn(held);
     } finally {
       held.letGo();
+      leave();
       await this.#giveBack(claim, verdict);
     }
   }
 
-  async #claim(wake: Wake): Promise<Claim | null> {
-    const { bell, mailbox, worker } = this.#parts;
-    const startedMs = performance.now();
+  /** `leave` is to be called when the turn no longer runs. */
+  async #claim(wake: Wake): Promise<{ readonly claim: Claim; readonly leave: () => void } | null> {
+    const { bell, clock, mailbox, worker } = this.#parts;
+    const { conversation } = wake;
+    const startedMs = clock.monotonicMs();
     for (;;) {
+      const alone = (await mailbox.claimsOfHead(conversation)) >= claimsOfSuspect;
+      const leave = await this.#quarantine.enter({ alone });
       if (this.#leaving.signal.aborted) {
+        leave();
         await bell.ring(wake);
         return null;
       }
-      const outcome = await mailbox.claim(wake.conversation, worker);
-      if (outcome.kind === "claimed") return outcome.claim;
+      const outcome = await mailbox.claim(conversation, worker).catch((error: unknown) => {
+        leave();
+        throw error;
+      });
+      if (outcome.kind === "claimed") return { claim: outcome.claim, leave };
+      leave();
       if (outcome.kind === "empty") return null;
       // Renewed by somebody alive: that worker rings again if mail is left when it is done.
-      if (performance.now() - startedMs > leasedWaitMsMax) return null;
-      await new Promise((done) => setTimeout(done, Math.min(outcome.msLeft + 5, 250)));
+      if (clock.monotonicMs() - startedMs > leasedWaitMsMax) return null;
+      await clock.sleep(Math.min(outcome.msLeft + 5, 250));
     }
   }
 
@@ -251,8 +235,8 @@ export class Answerer {
     readonly writer: LiveWriter;
   }> {
     const { head, conversation, fence } = held.claim;
-    const { batch, stops, truth, live, metrics } = this.#parts;
-    const startedMs = performance.now();
+    const { batch, clock, stops, truth, live, metrics } = this.#parts;
+    const startedMs = clock.monotonicMs();
     const key = { turn: head.id, attempt: head.attempt };
     const reply = new Reply({
       tokenizer: this.#parts.tokenizer,
@@ -264,14 +248,18 @@ export class Answerer {
       drawn: this.#drawnBefore(held.claim),
     });
     const { drawn } = reply;
-    const writer = new LiveWriter(live, conversation, { key, fence, reply, mine: held.mine });
+    const { mine } = held;
+    const writer = new LiveWriter(live, conversation, { key, fence, reply, clock, mine });
     const unlisten = await stops.listen(conversation, head.id, () => reply.stop("stopped"));
     if (await isStopRequested(truth, conversation, head.id)) reply.stop("stopped");
-    const deadline = setTimeout(() => reply.stop("deadline"), deadlineMs);
+    const ended = new AbortController();
+    void clock.sleep(deadlineMs, ended.signal).then(() => {
+      if (!ended.signal.aborted) reply.stop("deadline");
+    });
     const running = batch.run(work.slot, reply, () => {
       if (!held.mine()) return;
       if (reply.replyTokens === 1) {
-        metrics.timeToFirstToken.observe((performance.now() - startedMs) / 1000);
+        metrics.timeToFirstToken.observe((clock.monotonicMs() - startedMs) / 1000);
       }
       writer.progress();
     });
@@ -297,7 +285,7 @@ export class Answerer {
         writer,
       };
     } finally {
-      clearTimeout(deadline);
+      ended.abort();
       leave.removeEventListener("abort", running.cancel);
       writer.close({ done: false });
       await unlisten();
@@ -313,7 +301,7 @@ export class Answerer {
   }
 
   async #commit(claim: Claim, outcome: Outcome): Promise<CommitOutcome> {
-    const { ledger, metrics, log, numericClass } = this.#parts;
+    const { clock, ledger, metrics, log, numericClass } = this.#parts;
     const { head } = claim;
     const { logTokens, ...said } = outcome;
     const record: ReplyRecord = {
@@ -329,14 +317,14 @@ export class Answerer {
       numericClass,
       locale: head.locale,
       origin: head.origin,
-      committedAtMs: Date.now(),
+      committedAtMs: clock.nowMs(),
     };
-    const startedMs = performance.now();
+    const startedMs = clock.monotonicMs();
     const committed = await ledger.commit(claim, record, {
       startedFrom: parseLogHead(claim.logHead),
       tokens: logTokens,
     });
-    metrics.commitSeconds.observe((performance.now() - startedMs) / 1000);
+    metrics.commitSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
     if (committed.kind === "committed") {
       metrics.turns.inc({ end: outcome.end });
       log.debug("turn committed", {

@@ -44,13 +44,13 @@ export interface StepReport {
 }
 
 export class Batch {
-  readonly #engine: Engine;
+  readonly #engine: Pick<Engine, "settle" | "step">;
   readonly #onStep: (report: StepReport) => void;
   #rows: Row[] = [];
   #costs: StepCosts | null = null;
   #looping = false;
 
-  constructor(engine: Engine, onStep: (report: StepReport) => void) {
+  constructor(engine: Pick<Engine, "settle" | "step">, onStep: (report: StepReport) => void) {
     this.#engine = engine;
     this.#onStep = onStep;
   }

@@ -3,6 +3,7 @@
  * holds the end of the text; of a longer one the whole is told at first and every now and then, in as
  * many frames, for readers that came later. Frames are hints, so a failed publish is forgotten.
  */
+import type { Clock } from "#infra/clock/clock.ts";
 import { frameCharactersMax, type LivePublisher } from "#infra/live/live.ts";
 import type { ConversationId, TurnKey } from "#infra/turn/index.ts";
 import type { Reply } from "./reply.ts";
@@ -18,8 +19,10 @@ export class LiveWriter {
   readonly #frame: TurnKey & { readonly fence: number };
   readonly #reply: Reply;
   readonly #mine: () => boolean;
+  readonly #clock: Clock;
   #published = "";
-  #timer: NodeJS.Timeout | null = null;
+  /** The wait for the next frame. */
+  #waiting: AbortController | null = null;
   #lastMs = -Infinity;
   #wholeMs = -Infinity;
 
@@ -32,6 +35,7 @@ export class LiveWriter {
       readonly reply: Reply;
       /** Asked before every frame: who does not hold the conversation any more says nothing. */
       readonly mine: () => boolean;
+      readonly clock: Clock;
     },
   ) {
     this.#publisher = publisher;
@@ -39,28 +43,33 @@ export class LiveWriter {
     this.#frame = { ...options.key, fence: options.fence };
     this.#reply = options.reply;
     this.#mine = options.mine;
+    this.#clock = options.clock;
   }
 
   progress(): void {
-    if (this.#timer !== null) return;
-    const waitMs = Math.max(0, this.#lastMs + frameMs - performance.now());
-    this.#timer = setTimeout(() => this.#publish(), waitMs);
+    if (this.#waiting !== null) return;
+    const waiting = new AbortController();
+    this.#waiting = waiting;
+    const waitMs = Math.max(0, this.#lastMs + frameMs - this.#clock.monotonicMs());
+    void this.#clock.sleep(waitMs, waiting.signal).then(() => {
+      if (!waiting.signal.aborted) this.#publish();
+    });
   }
 
   /** Says that the ledger has the reply, or simply goes quiet. */
   close(options: { readonly done: boolean }): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    this.#waiting?.abort();
+    this.#waiting = null;
     if (!options.done) return;
     const { turn, attempt } = this.#frame;
     this.#send({ kind: "done", turn, attempt });
   }
 
   #publish(): void {
-    this.#timer = null;
+    this.#waiting = null;
     const text = this.#reply.text;
     if (text === this.#published || !this.#mine()) return;
-    const nowMs = performance.now();
+    const nowMs = this.#clock.monotonicMs();
     this.#lastMs = nowMs;
     this.#published = text;
     const whole = nowMs - this.#wholeMs >= wholeMs;

@@ -8,6 +8,7 @@
  * state Redis does not answer, a log that is whole is replayed, and any other conversation waits: its
  * snapshots are not lost, only out of reach. Nothing is ever kept waiting for a save.
  */
+import type { Clock } from "#infra/clock/clock.ts";
 import {
   formatLogHead,
   type LogBlock,
@@ -38,23 +39,26 @@ export interface Restored {
 export type NotRestored =
   /** The log has moved since the claim (undo, reset): claim again. */
   { readonly kind: "log-moved" } | { readonly kind: "state-away" };
+/** Where states lie while they are worked on. */
+export type StateEngine = Pick<Engine, "info" | "readState" | "writeState">;
 
 export class States {
-  readonly #engine: Engine;
+  readonly #engine: StateEngine;
   readonly #ledger: Ledger;
   readonly #mailbox: Mailbox;
   readonly #snapshots: SnapshotStore;
   readonly #fingerprint: string;
   readonly #log: Log;
+  readonly #clock: Clock;
 
   constructor(
-    engine: Engine,
+    engine: StateEngine,
     stores: {
       readonly ledger: Ledger;
       readonly mailbox: Mailbox;
       readonly snapshots: SnapshotStore;
     },
-    options: { readonly fingerprint: string; readonly log: Log },
+    options: { readonly fingerprint: string; readonly log: Log; readonly clock: Clock },
   ) {
     this.#engine = engine;
     this.#ledger = stores.ledger;
@@ -62,6 +66,7 @@ export class States {
     this.#snapshots = stores.snapshots;
     this.#fingerprint = options.fingerprint;
     this.#log = options.log;
+    this.#clock = options.clock;
   }
 
   /** The state that a fork shares with its source, where a slot holds it. */
@@ -143,7 +148,7 @@ export class States {
     if (tenant.snapshotHead === tenant.logHead) return true;
     const hold = await this.#mailbox.hold(tenant.conversation, tenant.logHead);
     if (hold === null) return true;
-    const held = holdLease(this.#mailbox, hold);
+    const held = holdLease(this.#mailbox, hold, this.#clock);
     try {
       return (await this.#ask(this.#save(slot, tenant, hold))) !== "away";
     } finally {

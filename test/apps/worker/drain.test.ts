@@ -49,7 +49,7 @@ beforeAll(async () => {
 });
 
 beforeEach(async () => {
-  if (worker.ended) worker = await platform.worker(impatient);
+  if (!worker.running) worker = await platform.worker(impatient);
 });
 
 afterAll(async () => {

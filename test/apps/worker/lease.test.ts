@@ -1,6 +1,7 @@
 /** A worker that was not there for a while does not speak for a conversation any more. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { holdLease } from "#apps/worker/lease/lease.ts";
+import { systemClock } from "#infra/clock/clock.ts";
 import { LiveSubscriber } from "#infra/live/live.ts";
 import { type Claim, leaseMs } from "#infra/mailbox/mailbox.ts";
 import { duplicateRedis } from "#infra/redis/client.ts";
@@ -37,7 +38,7 @@ function block(ms: number): void {
 }
 
 test("after half a lease of standstill it is given up before any timer has run", async () => {
-  const held = holdLease(platform.mailbox, await claim());
+  const held = holdLease(platform.mailbox, await claim(), systemClock);
   block(leaseMs / 2 + 50);
   expect(held.lost.aborted).toBe(false);
   expect(held.mine()).toBe(false);
@@ -46,7 +47,7 @@ test("after half a lease of standstill it is given up before any timer has run",
 
 test("renewed, it is held for longer than it lives; taken by another, it is given up", async () => {
   const first = await claim();
-  const held = holdLease(platform.mailbox, first);
+  const held = holdLease(platform.mailbox, first, systemClock);
   await new Promise((done) => setTimeout(done, leaseMs + 500));
   expect(held.mine()).toBe(true);
   await platform.truth.set(conversationKeys(first.conversation).lease, "9:other");

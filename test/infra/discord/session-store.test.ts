@@ -93,3 +93,48 @@ describe("the stored sequence", () => {
     expect(errors).toMatchObject([{ code: "RECORD_CORRUPT" }]);
   });
 });
+
+describe("what a forgotten session may have missed", () => {
+  /** A message's event; `id` grows with time. */
+  function message(sessions: SessionStore, sequence: number, id: string): () => void {
+    sessions.update(0, session(sequence));
+    return sessions.seen(0, sequence, id);
+  }
+
+  test("begins after the last message before which all were handled", async () => {
+    const sessions = store();
+    sessions.update(0, session(1));
+    const two = message(sessions, 2, "200");
+    const three = message(sessions, 3, "300");
+    const four = message(sessions, 4, "99");
+    two();
+    four();
+    sessions.update(0, null);
+    expect(sessions.missedSince(0)).toBe("200");
+    three();
+    sessions.update(0, session(1, "b"));
+    expect(sessions.missedSince(0)).toBe("200");
+  });
+
+  test("is known to the next process, with a session and without", async () => {
+    const sessions = store();
+    sessions.update(0, session(1));
+    message(sessions, 2, "200")();
+    await sessions.flush();
+    const next = store();
+    expect((await next.retrieve(0))?.sequence).toBe(2);
+    expect(next.missedSince(0)).toBe("200");
+    sessions.update(0, null);
+    await sessions.flush();
+    const last = store();
+    expect(await last.retrieve(0)).toBeNull();
+    expect(last.missedSince(0)).toBe("200");
+  });
+
+  test("is not known before anything was handled", async () => {
+    const sessions = store();
+    sessions.update(0, session(1));
+    expect(sessions.missedSince(0)).toBeNull();
+    expect(store().missedSince(0)).toBeNull();
+  });
+});

@@ -55,6 +55,7 @@ const recipe = {
   rowTokens: 32,
   learningRate: 0.02,
   weightDecay: 0.1,
+  focusFloor: 0.3,
   seed: 7,
 };
 
@@ -150,6 +151,9 @@ describe.skipIf(!hasTorch)("the trainer", () => {
       .replace("Good day to you", "Ahoy, sailor")
       .replace("I like {word}", "Arr, {word}");
     writeFileSync(join(folder, "dialogues/xc.txt"), own);
+    const harbour =
+      "\n[harbour]\n> The harbour bell.\nharbour bells\nthe harbour bell\na harbour bell\n";
+    writeFileSync(join(folder, "dialogues/xd.txt"), dialogues + harbour);
     writeFileSync(join(folder, "dialogues/broken.txt"), "[greeting]\n> Hello.\nhello (there\n");
     writeRecipe("recipe", {});
     trained("--recipe", "recipe.json", "--steps", "20", "--out", "model", "--work", "whole");
@@ -225,6 +229,36 @@ describe.skipIf(!hasTorch)("the trainer", () => {
     expect(printed).toMatch(/go on with: python3 .*--resume/);
     expect(status).toBe(130);
     expect(existsSync(join(folder, "long/checkpoint.safetensors"))).toBe(true);
+  });
+
+  test("a base goes on with a larger vocabulary: old rows kept, new ones made of their pieces", () => {
+    writeRecipe("larger", {
+      languages: ["xa", "xb", "xd"],
+      vocabularySize: 704,
+      learningRate: 1e-9,
+      weightDecay: 0,
+    });
+    const run = ["--recipe", "larger.json", "--base", "model", "--steps", "1", "--out", "larger"];
+    trained(...run, "--work", "larger-work");
+    const compare = `
+import base, vocabulary
+small, large = base.open_base("${folder}/model"), base.open_base("${folder}/larger")
+tokenizer = vocabulary.Tokenizer(vocabulary.read(small.vocabulary))
+kept = made = 0
+for identifier, entry in enumerate(vocabulary.read(large.vocabulary), 1):
+    pieces = tokenizer.encode_bytes(entry)
+    for name, row in (("emb", small.weights["emb.weight"][pieces].mean(0)),
+                      ("head", small.weights["head.weight"][pieces[0]])):
+        difference = (large.weights[f"{name}.weight"][identifier] - row).abs().max().item()
+        assert difference < 1e-3, (entry, name, difference)
+    kept += len(pieces) == 1
+    made += len(pieces) > 1
+assert kept == len(tokenizer.entries) and made > 0, (kept, made)
+`;
+    expect(spawnSync(python, ["-c", compare], { cwd: room, encoding: "utf8" })).toMatchObject({
+      status: 0,
+      stderr: "",
+    });
   });
 
   test("ten steps of LoRA lower the loss and write the pairs and whole parts", () => {
@@ -325,11 +359,13 @@ describe.skipIf(!hasTorch)("the trainer", () => {
     expectRefusal(train(...run, "--base", "nowhere"), 2, /no model in nowhere/);
     writeRecipe("typo", { learnigRate: 1 });
     expectRefusal(train("--recipe", "typo.json"), 2, /unknown setting learnigRate/);
+    writeRecipe("shares", { shares: { xa: -1 } });
+    expectRefusal(train("--recipe", "shares.json"), 2, /shares must be how often each language/);
     writeRecipe("klingon", { languages: ["xa", "tlh"] });
     expectRefusal(
       train("--recipe", "klingon.json"),
       2,
-      /no dialogues for language tlh.*xa, xb, xc/,
+      /no dialogues for language tlh.*xa, xb, xc, xd/,
     );
   });
 
@@ -365,6 +401,73 @@ describe.skipIf(!hasTorch)("the trainer", () => {
     expectRefusal(full, 1, /cannot write whole\/checkpoint\.safetensors: No space left/);
     expect(sha256("whole/checkpoint.safetensors")).toBe(before);
   });
+});
+
+test.skipIf(!hasTorch)("a pattern that is known is drawn seldom, down to the floor", () => {
+  const script = `
+import random, torch, corpus
+from focus import Focus
+intents = {name: corpus.Intent(name, ["yes"], ["one", "two"]) for name in ("a", "b", "later")}
+focus = Focus([corpus.Language("xa", {}, intents)], {"xa": {"a": 1.0, "b": 1.0}}, 0.2)
+for _ in range(20):  # the first pattern of a becomes easy; a token of none teaches nothing
+    focus.learn(torch.tensor([0, 0, -1]), torch.tensor([0.0, 0.0, 9.0]))
+rng = random.Random(1)
+drawn = [focus.draw("xa", rng) for _ in range(3200)]
+print([round(drawn.count(pair) / 100) for pair in (("a", 0), ("a", 1), ("b", 0), ("b", 1))])
+print(len(drawn) == sum(name in "ab" for name, _ in drawn))
+print(round(sum(focus.draw_from("xa", "a", rng) for _ in range(1200)) / 100))
+`;
+  const { stdout, stderr } = spawnSync(python, ["-c", script], { cwd: room, encoding: "utf8" });
+  const [shares = "", none, second] = stdout.trim().split("\n");
+  expect({ none, stderr }).toEqual({ none: "True", stderr: "" });
+  // by 0.2 : 1 : 1 : 1 of 32, and the second of the two by 5 of 6
+  const drawn = z.array(z.number()).parse(JSON.parse(shares));
+  for (const [place, share] of [2, 10, 10, 10].entries()) {
+    expect(Math.abs((drawn[place] ?? 0) - share)).toBeLessThanOrEqual(1);
+  }
+  expect(Math.abs(Number(second) - 10)).toBeLessThanOrEqual(1);
+});
+
+test.skipIf(!hasTorch)("a cut answer keeps what is copied in it", () => {
+  const home = mkdtempSync(join(tmpdir(), "eyrie-cuts-"));
+  const answer =
+    "> Welcome to the long quiet house by the sea, {name}, and stay as long as you like.";
+  writeFileSync(join(home, "xa.txt"), `[name.tell]\n${answer}\nmy name is {name}\n`);
+  const script = `
+import random, corpus, data, vocabulary
+languages = corpus.read_languages("${home}", ["xa"])
+tokenizer = vocabulary.Tokenizer(vocabulary.learn(list(corpus.lines(languages)), 640, ["xa"]))
+recipe = {"seed": 1, "drills": 0, "cutAnswers": 0.9, "base": None, "shares": {}, "focusFloor": 1}
+conversation = data.Conversation(data.Conversations(languages, tokenizer, recipe), random.Random(1))
+parts = conversation.parts(1.0)
+for _ in range(200):
+    prompt, reply, end = (tokenizer.decode(next(parts)[0]) for _ in range(3))
+    assert f"sea, {conversation.memory['name']}" in reply, (prompt, reply)
+    assert not reply.endswith("like.") and end == "\\n\\n", (reply, end)
+`;
+  const { stdout, stderr } = spawnSync(python, ["-c", script], { cwd: room, encoding: "utf8" });
+  rmSync(home, { recursive: true });
+  expect({ stdout, stderr }).toEqual({ stdout: "", stderr: "" });
+});
+
+test.skipIf(!hasTorch)("a language is drawn as often as its share says", () => {
+  const home = mkdtempSync(join(tmpdir(), "eyrie-shares-"));
+  for (const code of ["xa", "xb", "xc"]) writeFileSync(join(home, `${code}.txt`), dialogues);
+  const script = `
+import random, corpus, data
+recipe = {"seed": 1, "drills": 0, "cutAnswers": 0, "base": None, "focusFloor": 1,
+          "shares": {"xa": 4, "xb": 0.5}}
+rows = data.Conversations(corpus.read_languages("${home}", ["xa", "xb", "xc"]), None, recipe)
+rng = random.Random(1)
+drawn = [rows.language(rng).code for _ in range(5500)]
+print([round(drawn.count(code) / 100) for code in ("xa", "xb", "xc")])
+`;
+  const run = spawnSync(python, ["-c", script], { cwd: room, encoding: "utf8" });
+  rmSync(home, { recursive: true });
+  const [often = 0, seldom = 0, once = 0] = z.array(z.number()).parse(JSON.parse(run.stdout));
+  expect(Math.abs(often - 40)).toBeLessThan(3);
+  expect(Math.abs(seldom - 5)).toBeLessThan(2);
+  expect(Math.abs(once - 10)).toBeLessThan(2);
 });
 
 test.skipIf(!existsSync(python))(

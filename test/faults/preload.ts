@@ -1,0 +1,90 @@
+/**
+ * Loaded with `--import` before one of our processes: the scripted backend in its engine thread,
+ * labels (labels.ts) and a clock that can go wrong in its main thread. Nothing of ours refers to this
+ * file but tests.
+ */
+import { registerHooks } from "node:module";
+import { isMainThread } from "node:worker_threads";
+import type { Deed, Done, Label, LabelName, Order } from "./labels.ts";
+
+const backends = "/apps/worker/engine/backends.ts";
+const scriptedBackends = new URL("../doubles/backend/backends.ts", import.meta.url).href;
+
+let skewMs = 0;
+
+if (isMainThread) {
+  replaceClock();
+  await listenForOrders();
+} else if (process.env["EYRIE_TEST_BACKEND"] === "scripted") {
+  replaceBackends();
+}
+
+function replaceBackends(): void {
+  registerHooks({
+    resolve(specifier, context, next) {
+      const resolved = next(specifier, context);
+      if (!resolved.url.endsWith(backends)) return resolved;
+      return { ...resolved, url: scriptedBackends };
+    },
+  });
+}
+
+async function listenForOrders(): Promise<void> {
+  const { labels } = await import("./labels.ts");
+  const armed = new Map<LabelName, { deed: Deed; left: number }>();
+  for (const [name, label] of Object.entries(labels)) {
+    wrap(label, () => {
+      const order = armed.get(name as LabelName);
+      if (order === undefined || --order.left > 0) return;
+      armed.delete(name as LabelName);
+      perform(order.deed);
+    });
+  }
+  process.on("message", (order: Order) => {
+    if (order.kind === "skew") skewMs = order.ms;
+    else armed.set(order.label, { deed: order.deed, left: order.passing });
+    process.send?.({ done: order.kind } satisfies Done);
+  });
+}
+
+function replaceClock(): void {
+  const RealDate = Date;
+  globalThis.Date = new Proxy(RealDate, {
+    construct: (target, args) =>
+      Reflect.construct(target, args.length === 0 ? [RealDate.now() + skewMs] : args) as Date,
+    get: (target, name) =>
+      name === "now" ? () => RealDate.now() + skewMs : (Reflect.get(target, name) as unknown),
+  });
+}
+
+/** Calls `pass` at the label, whatever the method does. */
+function wrap({ prototype, method, side, counts }: Label, pass: () => void): void {
+  const methods = prototype as Record<string, (...values: unknown[]) => Promise<unknown>>;
+  const original = methods[method];
+  if (original === undefined) throw new RangeError(`no method ${method}`);
+  methods[method] = async function wrapped(this: unknown, ...values) {
+    if (side === "before") pass();
+    const result = await original.apply(this, values);
+    if (side === "after" && counts(result)) pass();
+    return result;
+  };
+}
+
+function perform(deed: Deed): void {
+  switch (deed.kind) {
+    case "nothing":
+      return;
+    case "kill":
+      process.kill(process.pid, "SIGKILL");
+      return;
+    case "stop":
+      process.kill(process.pid, "SIGSTOP");
+      return;
+    case "block":
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, deed.ms);
+      return;
+    case "hog":
+      for (const hoard: number[][] = []; ;)
+        hoard.push(Array.from({ length: 1 << 16 }, Math.random));
+  }
+}
