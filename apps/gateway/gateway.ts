@@ -3,7 +3,7 @@
  * killed at any moment and the next one goes on in the same messages. See README.md.
  */
 import { REST, RESTEvents } from "discord.js";
-import { type Clock, systemClock } from "#infra/clock/clock.ts";
+import { type Clock, systemClock, within } from "#infra/clock/clock.ts";
 import type { Config } from "#infra/config/config.ts";
 import { readModelCard } from "#infra/config/model-card.ts";
 import { Conversations } from "#infra/conversation/conversations.ts";
@@ -17,6 +17,9 @@ import { LiveSubscriber } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
 import { openRecords, type Records } from "#infra/redis/records.ts";
+import { hasSuccessors } from "#infra/redis/address.ts";
+import { Replication } from "#infra/redis/replication.ts";
+import { assertSafe } from "#infra/redis/safety.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
@@ -62,7 +65,11 @@ export interface Gateway {
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const closers: (() => Promise<unknown>)[] = [];
   let closed: Promise<void> | null = null;
-  const close = async (): Promise<void> => (closed ??= closeAll(closers, options.log));
+  const closing = new AbortController();
+  const close = async (): Promise<void> => {
+    closing.abort();
+    return (closed ??= closeAll(closers, options.log));
+  };
   const failure = Promise.withResolvers<never>();
   // Whoever does not wait for it need not hear of it.
   failure.promise.catch(() => undefined);
@@ -70,6 +77,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     const port = await open(options, {
       onClose: (closer) => closers.push(closer),
       onFatal: failure.reject,
+      closing: closing.signal,
     });
     options.signal?.throwIfAborted();
     options.signal?.addEventListener("abort", () => void close(), { once: true });
@@ -86,10 +94,11 @@ async function open(
   hooks: {
     readonly onClose: (closer: () => Promise<unknown>) => void;
     readonly onFatal: (error: EyrieError) => void;
+    readonly closing: AbortSignal;
   },
 ): Promise<number> {
   const { config, log } = options;
-  const { onClose, onFatal } = hooks;
+  const { closing, onClose, onFatal } = hooks;
   const token = config.DISCORD_TOKEN;
   if (token === undefined) {
     throw new EyrieError("CONFIG_INVALID", { key: "DISCORD_TOKEN", reason: "not set" });
@@ -101,8 +110,12 @@ async function open(
   const records = await openRecords(config, truth);
   const state = await connectRedis(options.stateUrl);
   onClose(async () => state.quit());
+  const production = config.EYRIE_PROFILE === "production";
+  await assertSafe({ truth, state }, { production, log });
   const listening = await duplicateRedis(state);
   onClose(async () => listening.quit());
+  const replication = new Replication(truth, { expected: hasSuccessors(options.truthUrl) });
+  onClose(async () => replication.close());
   const bell = new WakeBell(truth);
   onClose(async () => bell.close());
   const conversations = new Conversations({ truth, state }, bell, records);
@@ -121,6 +134,7 @@ async function open(
   const rooms = {
     mailbox: new Mailbox(truth, records),
     ledger: new Ledger(truth, records),
+    replication,
     bell,
     conversations,
     model,
@@ -138,7 +152,7 @@ async function open(
     host: config.EYRIE_HTTP_HOST,
     port: config.EYRIE_GATEWAY_PORT,
     metrics: registry,
-    readiness: () => readiness(connection, truth),
+    readiness: () => readiness(connection, truth, closing),
   });
   onClose(async () => health.close());
   onClose(async () => renders.close());
@@ -154,8 +168,8 @@ async function open(
   });
   onClose(async () => {
     await connection?.close();
-    await within(drainMsMax, lanes.idle());
-    await within(drainMsMax, sessions.flush());
+    await within(systemClock, drainMsMax, lanes.idle());
+    await within(systemClock, drainMsMax, sessions.flush());
   });
   // Not waited for: what is pending may wait for Discord, and new orders need not.
   forks.resume().catch((error: unknown) => log.warn("forks not read", errorFields(error)));
@@ -177,7 +191,7 @@ interface Shared extends Identity {
 
 /** Ledger and live → Discord. */
 function outbound(
-  parts: Shared & { readonly live: LiveSubscriber },
+  parts: Shared & { readonly live: LiveSubscriber; readonly replication: Replication },
   floorMs: number | undefined,
 ): { readonly renders: Renders; readonly buttons: Buttons } {
   const clock: Clock = systemClock;
@@ -241,23 +255,18 @@ function countRateLimits(rest: REST, metrics: GatewayMetrics): void {
 function readiness(
   connection: Connection | null,
   truth: ScriptedRedis,
+  closing: AbortSignal,
 ): { readonly ready: boolean; readonly reason?: string } {
+  if (closing.aborted) return { ready: false, reason: "draining" };
   if (truth.status !== "ready") return { ready: false, reason: "truth Redis" };
   return connection?.ready === true ? { ready: true } : { ready: false, reason: "Discord" };
-}
-
-/** Waits for `work`, but no longer than `ms`. */
-async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  const done = new AbortController();
-  const finished = work.finally(() => done.abort());
-  await Promise.race([finished, systemClock.sleep(ms, done.signal)]);
 }
 
 async function closeAll(closers: (() => Promise<unknown>)[], log: Log): Promise<void> {
   for (const closer of closers.toReversed()) {
     try {
       // A Redis that is away answers no goodbye either.
-      await within(closeMsMax, closer());
+      await within(systemClock, closeMsMax, closer());
     } catch (error) {
       log.warn("not closed cleanly", errorFields(error));
     }

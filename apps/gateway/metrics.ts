@@ -13,6 +13,8 @@ export interface GatewayMetrics {
   readonly refused: Counter<"code">;
   readonly delivered: Counter;
   readonly givenUp: Counter;
+  /** Looks at a finished reply that no replica had yet. */
+  readonly unconfirmed: Counter;
 }
 
 export function gatewayMetrics(
@@ -41,5 +43,6 @@ export function gatewayMetrics(
     refused: counter("eyrie_gateway_refused_total", "Messages refused", ["code"]),
     delivered: counter("eyrie_gateway_delivered_total", "Replies delivered"),
     givenUp: counter("eyrie_gateway_given_up_total", "Replies that could not be shown"),
+    unconfirmed: counter("eyrie_gateway_unconfirmed_total", "Looks at replies on no replica yet"),
   };
 }

@@ -2,13 +2,14 @@
  * A worker: an engine, a batch, and a hand on the model's wake queue.
  *
  * It owns the only mutable model state. It may die at any moment: what it held is claimed by others
- * when its leases run out. Asked to close, it takes no new turns, lets running ones finish for a
- * while, hands the rest back, and saves the states it holds.
+ * when its leases run out. Asked to close, it is ready no more and takes no new turns, lets running
+ * ones finish for a while, hands the rest over with what they have said so far, and saves the states
+ * it holds; all of it in bounded time, whichever Redis is away.
  */
 import { randomBytes } from "node:crypto";
+import { systemClock, within } from "#infra/clock/clock.ts";
 import { physicalCores } from "#infra/process/cores.ts";
 import { type Config, type RedisUrls, wantedVariant } from "#infra/config/config.ts";
-import { systemClock } from "#infra/clock/clock.ts";
 import { StopListener } from "#infra/control/control.ts";
 import { Conversations } from "#infra/conversation/conversations.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
@@ -16,6 +17,7 @@ import { LivePublisher } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
 import { openRecords } from "#infra/redis/records.ts";
+import { assertSafe } from "#infra/redis/safety.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
@@ -33,8 +35,12 @@ const announceMs = 1_000;
 const dayMs = 24 * 3600_000;
 /** How often conversations that nobody uses are looked for. */
 const idleSweepMs = 10 * 60_000;
-/** Running turns may finish for this long after a close is asked for. */
-const drainMsMax = 10_000;
+/** An answer of the state Redis is not waited for longer; what it holds can be had otherwise. */
+const stateMsMax = 2_000;
+/** With {@link Config.EYRIE_DRAIN_SECONDS}, of 12 at most, a close takes less than 25 s. */
+const handOverMsMax = 3_000;
+const saveMsMax = 8_000;
+const goodbyeMsMax = 500;
 
 export interface RunningWorker {
   readonly id: string;
@@ -60,7 +66,9 @@ export async function startWorker(
   });
   const truth = await connectRedis(addresses.truthUrl);
   const records = await openRecords(config, truth);
-  const state = await connectRedis(addresses.stateUrl);
+  const state = await connectRedis(addresses.stateUrl, { commandMsMax: stateMsMax });
+  const production = config.EYRIE_PROFILE === "production";
+  await assertSafe({ truth, state }, { production, log });
   const control = await duplicateRedis(truth);
   const bell = new WakeBell(truth);
   const ledger = new Ledger(truth, records);
@@ -78,6 +86,7 @@ export async function startWorker(
   const answerer = new Answerer({
     worker: id,
     numericClass: engine.info.numericClass,
+    fingerprint: model.fingerprint,
     messageTokensMax: config.EYRIE_MESSAGE_TOKENS_MAX,
     truth,
     mailbox,
@@ -152,20 +161,30 @@ export async function startWorker(
     clearInterval(announcer);
     clearInterval(sweeper);
     clearInterval(cleaner);
-    await withdrawWorker(truth, info);
-    const patience = setTimeout(() => answerer.leave(), drainMsMax);
-    await wakes.close();
+    await politely("not withdrawn", goodbyeMsMax, withdrawWorker(truth, info));
+    const drainMs = config.EYRIE_DRAIN_SECONDS * 1_000;
+    const patience = setTimeout(() => answerer.leave(), drainMs);
+    await politely("turns left to their leases", drainMs + handOverMsMax, wakes.close());
     clearTimeout(patience);
-    for (const { slot, tenant } of slots.idle()) {
-      await states.saveIdle(slot, tenant).catch((error: unknown) => {
-        // It is computed again from the log; the others are still worth saving.
-        log.warn("state not saved", errorFields(error));
-      });
-    }
-    await health.close();
-    await bell.close();
-    await engine.close();
+    await politely("states not saved", saveMsMax, saveStates());
+    const ends = Promise.all([health.close(), bell.close(), engine.close()]);
+    await politely("not closed cleanly", goodbyeMsMax, ends);
     for (const client of [control, truth, state]) client.disconnect();
+  }
+
+  async function saveStates(): Promise<void> {
+    for (const { slot, tenant } of slots.idle()) {
+      if (!(await states.saveIdle(slot, tenant))) return;
+    }
+  }
+
+  /** What cannot be done in time is not done: everything here is repaired by others. */
+  async function politely(otherwise: string, ms: number, work: Promise<unknown>): Promise<void> {
+    try {
+      await within(systemClock, ms, work);
+    } catch (error) {
+      log.warn(otherwise, errorFields(error));
+    }
   }
 
   return { id, port: health.port, failed: engine.failed, close };

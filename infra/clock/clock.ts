@@ -24,6 +24,13 @@ export const systemClock: Clock = {
     }),
 };
 
+/** Waits for `work`, but no longer than `ms`; its failure is thrown if it comes in time. */
+export async function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
+  const done = new AbortController();
+  const finished = work.finally(() => done.abort());
+  await Promise.race([finished, clock.sleep(ms, done.signal)]);
+}
+
 /** Does `work` every `ms` until told to end; the first time after `ms`. */
 export async function every(
   clock: Clock,

@@ -7,6 +7,7 @@
 import { resolve } from "node:path";
 import { z } from "zod";
 import { EyrieError } from "#infra/errors/error.ts";
+import { parseAddress } from "#infra/redis/address.ts";
 
 const projectRoot = resolve(import.meta.dirname, "../..");
 
@@ -31,8 +32,8 @@ function choice<const T extends readonly [string, ...string[]]>(values: T, fallb
 }
 
 const redisUrl = optionalText.refine(
-  (url) => url === undefined || /^(?:rediss?:\/\/|unix:|\/)/.test(url),
-  "must begin with redis://, rediss:// or unix:, or be the path of a socket",
+  (url) => url === undefined || parseAddress(url) !== null,
+  "is none of redis://…, rediss://…, unix:…, redis+sentinel://host,host,…/name, redis+cluster://host,host,…",
 );
 
 function address(fallback: string) {
@@ -44,10 +45,10 @@ function address(fallback: string) {
 
 export const configSchema = z.object({
   REDIS_URL: redisUrl.describe(
-    "Redis for truth: mailboxes, token logs, ledger, queues. Empty: Eyrie runs its own.",
+    "Redis for truth: mailboxes, token logs, ledger, queues; one server, sentinels or a cluster. Empty: Eyrie runs its own.",
   ),
   STATE_REDIS_URL: redisUrl.describe(
-    "Redis for state: snapshots and live text. Empty: Eyrie runs its own.",
+    "Redis for state: snapshots and live text; likewise. Empty: Eyrie runs its own.",
   ),
   DISCORD_TOKEN: optionalText.describe("Bot token. Empty: no gateway, talk with `eyrie chat`."),
   DISCORD_API_URL: z
@@ -60,7 +61,7 @@ export const configSchema = z.object({
     .transform((path) => resolve(path))
     .describe("Folder for everything Eyrie writes on this machine."),
   EYRIE_PROFILE: choice(["demo", "production"], "demo").describe(
-    "`production` refuses an unsafe Redis and to run without `EYRIE_KEYS`; logs are JSON.",
+    "`production` refuses an unsafe Redis, where `demo` warns, and to run without `EYRIE_KEYS`; logs are JSON.",
   ),
   EYRIE_KEYS: optionalText.describe(
     "Keys that encrypt what people said, or the absolute path of a file of them (`eyrie keys`).",
@@ -93,6 +94,9 @@ export const configSchema = z.object({
   ),
   EYRIE_IDLE_DAYS: integer(0, 0, 3650).describe(
     "Days without a turn after which a conversation is deleted; 0: never.",
+  ),
+  EYRIE_DRAIN_SECONDS: integer(10, 0, 12).describe(
+    "Seconds that running replies may take when a worker is asked to end; the rest go on elsewhere.",
   ),
   EYRIE_LOCALE: choice(["en-US", "de", "ja"], "en-US").describe(
     "Language of the terminal, and in Discord where nothing better is known.",

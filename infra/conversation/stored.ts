@@ -5,6 +5,7 @@
 import type { Redis } from "ioredis";
 import type { Place } from "#infra/redis/keyring.ts";
 import { EyrieError } from "#infra/errors/error.ts";
+import { scanKeys } from "#infra/redis/address.ts";
 import {
   bucketOf,
   bucketKeys,
@@ -121,15 +122,6 @@ export function outboxMembersOf(conversation: ConversationId, stored: StoredInTr
   const attempts = turnKeysOf(conversation, stored.keys);
   const members = attempts.map((key) => outboxMember(conversation, key));
   return [...new Set([...stored.outbox, ...members])];
-}
-
-/** Every key that matches, once, sorted. SCAN never blocks the server for long. */
-async function scanKeys(redis: Redis, match: string): Promise<string[]> {
-  const keys = new Set<string>();
-  for await (const page of redis.scanStream({ match, count: pageSize })) {
-    for (const key of page as string[]) keys.add(key);
-  }
-  return [...keys].sort();
 }
 
 /** Members or fields without their scores or values. */

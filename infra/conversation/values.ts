@@ -12,6 +12,7 @@ import {
   forkPlace,
   mailboxPlace,
   openReplyPlace,
+  partialPlace,
   pastTurnPlace,
   replyPlace,
   speakerPlace,
@@ -55,6 +56,8 @@ function conversationValue(
       return { place: mailboxPlace(conversation), form: "text", words: /^\d+ \d+ \d+ / };
     case "last":
       return { place: mailboxPlace(conversation), form: "text", words: /^[01] \d+ \d+ \d+ / };
+    case "partial":
+      return { place: partialPlace(conversation), form: "text", words: noWords };
     case "log":
       return { place: blockPlace(conversation), form: "bytes", words: noWords };
     case "turns":

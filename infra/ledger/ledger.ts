@@ -95,6 +95,7 @@ export class Ledger {
       keys.dirty,
       keys.turns,
       keys.last,
+      keys.partial,
       claim.lease,
       record.turn,
       record.attempt,
@@ -197,15 +198,10 @@ export class Ledger {
 
   /** Replies committed but not marked delivered, oldest first within a bucket. */
   async outbox(): Promise<OutboxEntry[]> {
-    const pipeline = this.#truth.pipeline();
-    for (let bucket = 0; bucket < bucketCount; bucket++) {
-      pipeline.zrange(bucketKeys(bucket).outbox, "0", "-1", "WITHSCORES");
-    }
-    const replies = (await pipeline.exec()) ?? [];
-    return replies.flatMap(([error, members]) => {
-      if (error !== null) throw error;
-      return parseOutbox(members as string[]);
-    });
+    const buckets = Array.from({ length: bucketCount }, async (_, bucket) =>
+      this.#truth.zrange(bucketKeys(bucket).outbox, "0", "-1", "WITHSCORES"),
+    );
+    return (await Promise.all(buckets)).flatMap(parseOutbox);
   }
 
   /**

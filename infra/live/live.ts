@@ -24,6 +24,8 @@ export class LivePublisher {
   }
 
   async publish(conversation: ConversationId, frame: LiveFrame): Promise<void> {
+    // Without a connection it would wait for one, and come late: nothing is lost sooner than a hint.
+    if (this.#state.status !== "ready") return;
     const text = this.#records.sealText(JSON.stringify(frame), framePlace(conversation));
     await this.#state.publish(liveChannel(conversation), text);
   }

@@ -8,9 +8,10 @@
 import { randomBytes } from "node:crypto";
 import { EyrieError } from "#infra/errors/error.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
-import { mailboxPlace } from "#infra/redis/places.ts";
+import { mailboxPlace, partialPlace } from "#infra/redis/places.ts";
 import { plainRecords, type Records } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
+import { type PartialReply, tokensOfPartial } from "./partial.ts";
 import { type ConversationId, conversationId, type Turn } from "#infra/turn/index.ts";
 
 /** Turns waiting in one conversation; the newest is refused beyond it. */
@@ -49,6 +50,8 @@ export interface Claim extends Hold {
   readonly previousWorker: string;
   /** The conversation that this one was forked from: where the states of both are the same. */
   readonly source: ConversationId | null;
+  /** Record of what an earlier worker had drawn of the reply, see `partial.ts`; '' if none. */
+  readonly partial: string;
 }
 
 export type ClaimOutcome =
@@ -108,13 +111,14 @@ export class Mailbox {
       keys.lease,
       keys.meta,
       keys.mailbox,
+      keys.partial,
       random,
       leaseMs,
       worker,
     );
     if (reply.length === 1) return { kind: "empty" };
     if (reply.length === 2) return { kind: "leased", msLeft: reply[1] };
-    const [fence, entry, logHead, logStart, claims, previousWorker, source] = reply;
+    const [fence, entry, logHead, logStart, claims, previousWorker, source, partial] = reply;
     const { seq, turn } = parseEntry(entry, conversation, this.#records);
     const lease = `${fence}:${random}`;
     return {
@@ -130,6 +134,7 @@ export class Mailbox {
         claims,
         previousWorker,
         source: source === "" ? null : conversationId(source),
+        partial,
       },
     };
   }
@@ -162,19 +167,58 @@ export class Mailbox {
   }
 
   /**
-   * Gives the conversation back. `forgive` when the head was not at fault (drain, reset), so that
-   * it is not taken for a turn that crashes workers. Returns the mail left, or null if not ours.
+   * Gives the conversation back. `forgive` when the head was not at fault (drain, reset, a lease that ran
+   * out under a worker that lives), so that it is not taken for a turn that crashes workers. Returns the
+   * mail left, or null if not ours.
    */
-  async release(claim: Hold, options: { forgive: boolean }): Promise<number | null> {
+  async release(claim: Hold | Claim, options: { forgive: boolean }): Promise<number | null> {
     const keys = conversationKeys(claim.conversation);
+    const forgiven = options.forgive && "head" in claim ? claim.head : null;
     const left = await this.#truth.releaseLease(
       keys.lease,
       keys.mailbox,
       keys.meta,
       claim.lease,
-      options.forgive ? "forgive" : "",
+      forgiven === null ? "" : `${forgiven.id} ${forgiven.attempt}`,
     );
     return left === refusal.leaseLost ? null : left;
+  }
+
+  /**
+   * Gives the head back unfinished, with what its reply had drawn under this model. Returns the mail
+   * left, or null if not ours; what cannot be kept any more (the log moved) is simply given back.
+   */
+  async handOver(
+    claim: Claim,
+    drawn: Pick<PartialReply, "fingerprint" | "tokens">,
+  ): Promise<number | null> {
+    const keys = conversationKeys(claim.conversation);
+    const { id: turn, attempt } = claim.head;
+    const partial: PartialReply = { turn, attempt, logHead: claim.logHead, ...drawn };
+    const result = await this.#truth.handOver(
+      keys.lease,
+      keys.mailbox,
+      keys.meta,
+      keys.partial,
+      claim.lease,
+      turn,
+      attempt,
+      claim.logHead,
+      this.#records.encode(partial, partialPlace(claim.conversation)),
+      knownSeconds,
+    );
+    if (result >= 0) return result;
+    return result === refusal.leaseLost ? null : this.release(claim, { forgive: true });
+  }
+
+  /** What a worker before this one had drawn of the head's reply under this model, if it handed over. */
+  drawnBefore(
+    { conversation, head, logHead, partial }: Claim,
+    fingerprint: string,
+    damaged: (error: EyrieError) => void,
+  ): readonly number[] {
+    const wanted = { conversation, turn: head.id, attempt: head.attempt, logHead, fingerprint };
+    return tokensOfPartial(partial, wanted, { records: this.#records, damaged });
   }
 
   /** Turns waiting, oldest first. */

@@ -6,8 +6,9 @@
  * a restart of Redis is a pause; the first connection, however, must succeed within `connectMsMax`
  * or the caller gets REDIS_UNAVAILABLE.
  */
-import { Redis, type RedisOptions } from "ioredis";
+import type { Redis, RedisOptions } from "ioredis";
 import { EyrieError } from "#infra/errors/error.ts";
+import { createClient } from "./address.ts";
 import { defineScripts, type ScriptedRedis } from "./scripts.ts";
 
 const connectMsMax = 5_000;
@@ -22,14 +23,27 @@ const baseOptions = {
   retryStrategy: (tries: number) => Math.min(50 * tries, reconnectMsMax),
 } satisfies RedisOptions;
 
-/** `redis://…`, `rediss://…`, or the path of a Unix socket, with `unix:` before it or not. */
-function createClient(url: string): Redis {
-  return new Redis(url.replace(/^unix:(?:\/\/)?/, ""), baseOptions);
+/** Whether this is what a command ends with after `commandMsMax`. */
+export function isUnanswered(error: unknown): boolean {
+  return error instanceof Error && error.message === "Command timed out";
+}
+
+export interface ConnectOptions {
+  /**
+   * A command that has no answer after this fails, see {@link isUnanswered}; it may have been carried
+   * out. For a server that one can do without. Without it a restart of the server is a pause.
+   */
+  readonly commandMsMax?: number;
 }
 
 /** A connected client with our scripts defined. The caller closes it with `quit()`. */
-export async function connectRedis(url: string): Promise<ScriptedRedis> {
-  const client = createClient(url);
+export async function connectRedis(
+  url: string,
+  options: ConnectOptions = {},
+): Promise<ScriptedRedis> {
+  const { commandMsMax } = options;
+  const commandTimeout = commandMsMax === undefined ? {} : { commandTimeout: commandMsMax };
+  const client = createClient(url, { ...baseOptions, ...commandTimeout });
   let lastError: unknown = new Error("timed out");
   client.on("error", (error) => {
     // ioredis reconnects by itself; the last reason is kept for the message below.
@@ -63,7 +77,12 @@ export async function duplicateRedis(client: Redis): Promise<Redis> {
   copy.on("error", () => {
     // Reconnects by itself, as the client it was copied from.
   });
-  await copy.connect();
+  try {
+    await copy.connect();
+  } catch (error) {
+    copy.disconnect();
+    throw error;
+  }
   return copy;
 }
 

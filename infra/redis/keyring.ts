@@ -29,6 +29,7 @@ import { EyrieError } from "#infra/errors/error.ts";
 export type RecordKind =
   | "mailbox"
   | "reply record"
+  | "partial reply"
   | "token block"
   | "past turn"
   | "first turn"

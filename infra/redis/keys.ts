@@ -46,6 +46,8 @@ export interface ConversationKeys extends BucketKeys {
   readonly turns: string;
   /** string: the last turn as it stood in the mailbox, so that it can be asked again. */
   readonly last: string;
+  /** string: what the reply to the head had drawn when its worker was asked to end. */
+  readonly partial: string;
   known(turn: TurnId): string;
   reply(key: TurnKey): string;
   delivery(key: TurnKey): string;
@@ -65,6 +67,7 @@ export function conversationKeys(conversation: ConversationId): ConversationKeys
     log: `${prefix}:log`,
     turns: `${prefix}:turns`,
     last: `${prefix}:last`,
+    partial: `${prefix}:partial`,
     known: (turn) => `${prefix}:known:${turn}`,
     reply: (key) => `${prefix}:reply:${key.turn}:${key.attempt}`,
     delivery: (key) => `${prefix}:delivery:${key.turn}:${key.attempt}`,
@@ -88,6 +91,11 @@ export function truthKeyParts(
 
 export function outboxMember(conversation: ConversationId, key: TurnKey): string {
   return `${conversation} ${key.turn} ${key.attempt}`;
+}
+
+/** Truth: written to learn how far the replicas are; beside the key, means nothing. */
+export function barrierKey(key: string): string {
+  return `eyrie:{${/\{([^}]+)\}/.exec(key)?.[1] ?? ""}}:barrier`;
 }
 
 /** Truth, one per platform: live workers by model, expiring by score. */

@@ -20,6 +20,11 @@ export function pastTurnPlace(conversation: ConversationId): Place {
   return { kind: "past turn", key: conversationKeys(conversation).turns };
 }
 
+/** What the head's reply had drawn when its worker was asked to end. */
+export function partialPlace(conversation: ConversationId): Place {
+  return { kind: "partial reply", key: conversationKeys(conversation).partial };
+}
+
 /** Who has spoken, in the conversation's hash; the field says nothing that matters. */
 export function speakerPlace(conversation: ConversationId): Place {
   return { kind: "first turn", key: `${conversationKeys(conversation).meta} first` };

@@ -22,7 +22,7 @@ import { writeSettings } from "./provision/settings.ts";
 export type RedisKind = "url" | "binary" | "debian" | "javascript";
 
 export interface ProvisionedRedis {
-  /** What `new Redis(url)` of ioredis takes: a URL, or the path of a Unix socket. */
+  /** As in `address.ts`. */
   readonly url: string;
   readonly kind: RedisKind;
   /** Whether what was written outlives the server; for a given URL, its owner must see to that. */

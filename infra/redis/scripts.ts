@@ -36,10 +36,12 @@ export interface Scripts {
         claims: number,
         previousWorker: string,
         source: string,
+        partial: string,
       ]
   >;
   renewLease(...args: Argument[]): Promise<number>;
   releaseLease(...args: Argument[]): Promise<number>;
+  handOver(...args: Argument[]): Promise<number>;
   commitTurn(...args: Argument[]): Promise<number>;
   holdConversation(
     ...args: Argument[]
@@ -84,6 +86,7 @@ const scriptNames = [
   "claim-conversation",
   "renew-lease",
   "release-lease",
+  "hand-over",
   "commit-turn",
   "hold-conversation",
   "read-conversation",

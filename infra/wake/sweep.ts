@@ -25,15 +25,11 @@ export async function sweepMailboxes(
   model: string,
 ): Promise<number> {
   const before = (await redisTimeMs(truth)) - sweepMs;
-  const pipeline = truth.pipeline();
-  for (let bucket = 0; bucket < bucketCount; bucket++) {
-    pipeline.zrangebyscore(bucketKeys(bucket).dirty, "-inf", before);
-  }
-  const replies = (await pipeline.exec()) ?? [];
-  const conversations = replies.flatMap(([error, members]) => {
-    if (error !== null) throw error;
-    return members as string[];
-  });
+  // One call a bucket: on a cluster they lie on different servers.
+  const buckets = Array.from({ length: bucketCount }, async (_, bucket) =>
+    truth.zrangebyscore(bucketKeys(bucket).dirty, "-inf", before),
+  );
+  const conversations = (await Promise.all(buckets)).flat();
   let rung = 0;
   for (const id of conversations) {
     const conversation = conversationId(id);

@@ -36,6 +36,11 @@ export interface SampleOptions {
   readonly seed: string;
   /** Number of this draw inside the reply; 0 clears the slot's penalty memory. */
   readonly draw: number;
+  /**
+   * The tokens of draws 0 … `draw` − 1, for a reply that was begun on another slot: the slot's penalty
+   * memory becomes what they leave behind.
+   */
+  readonly earlier?: readonly number[];
   /** 0 means greedy. */
   readonly temperature: number;
   readonly topP: number;

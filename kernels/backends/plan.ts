@@ -17,6 +17,7 @@ export function checkPlan(plan: Plan, config: ModelConfig, limits: BackendLimits
     if (tokens.length === 0) throw new RangeError(`the row of slot ${slot} has no token`);
     for (const token of tokens) checkToken(token, config);
     for (const token of sample?.banned ?? []) checkToken(token, config);
+    for (const token of sample?.earlier ?? []) checkToken(token, config);
     if (sample !== undefined) checkSampleOptions(sample);
   }
 }

@@ -7,7 +7,8 @@
  * 3. what stays is weighted p^(1/T) and one token is drawn; T = 0 takes the largest logit;
  * 4. all counts decay, then the drawn token's count grows by 1. So frequency fades, presence does not.
  *
- * Owns the penalty memory of each slot, which begins at draw 0 of a reply. Promises that equal logits,
+ * Owns the penalty memory of each slot, which begins at draw 0 of a reply, or with the draws that were
+ * made elsewhere. Promises that equal logits,
  * options and earlier draws give an equal token, and that a row with NaN or ±Inf gives none.
  */
 import type { SampleOptions, SlotIndex } from "#kernels/backends/contract.ts";
@@ -46,7 +47,8 @@ export class Sampler {
       throw new RangeError(`${logits.length} logits, expected ${this.#row.length}`);
     }
     if (!isFiniteRow(logits)) return null;
-    if (options.draw === 0) drawn.clear();
+    if (options.draw === 0 || options.earlier !== undefined) drawn.clear();
+    for (const token of options.earlier ?? []) remember(drawn, token, options.penaltyDecay);
 
     const row = this.#row;
     row.set(logits);
@@ -58,8 +60,7 @@ export class Sampler {
     if (row[best] === bannedLogit) return null;
 
     const token = options.temperature === 0 ? best : this.#drawFrom(row[best]!, options);
-    for (const [earlier, count] of drawn) drawn.set(earlier, count * options.penaltyDecay);
-    drawn.set(token, (drawn.get(token) ?? 0) + 1);
+    remember(drawn, token, options.penaltyDecay);
     return token;
   }
 
@@ -101,6 +102,11 @@ export class Sampler {
   }
 }
 
+function remember(drawn: Map<number, number>, token: number, decay: number): void {
+  for (const [earlier, count] of drawn) drawn.set(earlier, count * decay);
+  drawn.set(token, (drawn.get(token) ?? 0) + 1);
+}
+
 function selectAll(tokens: Uint32Array): number {
   for (let token = 0; token < tokens.length; token++) tokens[token] = token;
   return tokens.length;
@@ -110,6 +116,9 @@ function selectAll(tokens: Uint32Array): number {
 export function checkSampleOptions(options: SampleOptions): void {
   const { draw, temperature, topP, presencePenalty, frequencyPenalty, penaltyDecay } = options;
   if (!Number.isSafeInteger(draw) || draw < 0) throw new RangeError(`draw ${draw}`);
+  if (options.earlier !== undefined && options.earlier.length !== draw) {
+    throw new RangeError(`draw ${draw} after ${options.earlier.length}`);
+  }
   if (!(temperature >= 0 && temperature < Infinity)) {
     throw new RangeError(`temperature ${temperature}`);
   }

@@ -13,7 +13,7 @@ import { type ConversationId, conversationId } from "#infra/turn/index.ts";
 import type { Channel, DoubleOptions, Message, User } from "#test/doubles/discord/index.ts";
 import { DiscordDouble } from "#test/doubles/discord/index.ts";
 import { everything } from "../infra/conversation/workshop.ts";
-import { RedisServer } from "#test/redis/server.ts";
+import { RedisServer, type RedisSettings } from "#test/redis/server.ts";
 import { ScriptedWorker } from "./scripted-worker.ts";
 
 /** Edits come faster than in life, and Discord lets them, so tests need not wait. */
@@ -75,9 +75,10 @@ export class Stage {
       readonly empty?: boolean;
       readonly double?: Partial<DoubleOptions>;
       readonly keys?: string;
+      readonly redis?: RedisSettings;
     } = {},
   ): Promise<Stage> {
-    const redis = await RedisServer.start();
+    const redis = await RedisServer.start(options.redis);
     const discord = await DiscordDouble.start({
       identifyWindowMs: 1,
       rateLimits: generousLimits,

@@ -184,6 +184,26 @@ describe("penalties", () => {
     expect(sampler.draw(0, logits, { ...options, draw: 0 })).toBe(0);
   });
 
+  test("of a reply begun on another slot are what they would have been there", () => {
+    const row = Float32Array.from({ length: 40 }, (_, token) => Math.sin(token) * 2);
+    const penal = { presencePenalty: 0.4, frequencyPenalty: 0.3, penaltyDecay: 0.9 };
+    const options = (draw: number): SampleOptions => ({ ...plain, ...penal, draw });
+    const unbroken = new Sampler(2, 40);
+    const tokens = Array.from({ length: 30 }, (_, draw) => unbroken.draw(0, row, options(draw))!);
+    for (const cut of [1, 7, 29]) {
+      const successor = new Sampler(2, 40);
+      // Another reply's memory lies in the slot.
+      for (let draw = 0; draw < 5; draw++) successor.draw(1, row, { ...options(draw), seed: "x" });
+      const earlier = tokens.slice(0, cut);
+      const later = tokens.slice(cut).map((_, index) => {
+        const begun = index === 0 ? { earlier } : {};
+        return successor.draw(1, row, { ...options(cut + index), ...begun });
+      });
+      expect(later).toEqual(tokens.slice(cut));
+    }
+    expect(() => unbroken.draw(0, row, { ...options(3), earlier: [1] })).toThrow(RangeError);
+  });
+
   test("leave the caller's logits as they were", () => {
     const logits = Float32Array.from([3, 2]);
     const sampler = new Sampler(1, 2);

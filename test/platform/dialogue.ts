@@ -2,7 +2,7 @@
 import { conversationKeys } from "#infra/redis/keys.ts";
 import { type ConversationId, type Turn } from "#infra/turn/index.ts";
 import { aTurn } from "../infra/turns.ts";
-import type { TestPlatform } from "./platform.ts";
+import type { TestPlatform, TestRedis } from "./platform.ts";
 
 /** Sampled on purpose: equal seeds must say equal words. */
 export const sampling = {
@@ -28,7 +28,7 @@ export function ask(conversation: ConversationId, id: number, padding = ""): Tur
 
 /** Asks these turns one after the other; returns the replies. */
 export async function talk(
-  platform: TestPlatform,
+  platform: TestPlatform<TestRedis>,
   conversation: ConversationId,
   turns: { readonly ids: readonly number[]; readonly padding?: string },
 ): Promise<string[]> {
@@ -50,7 +50,7 @@ export interface Place {
 
 /** Where a conversation's log ends and where what is kept of it begins. */
 export async function placeOf(
-  platform: TestPlatform,
+  platform: TestPlatform<TestRedis>,
   conversation: ConversationId,
 ): Promise<Place> {
   const { meta } = conversationKeys(conversation);

@@ -93,9 +93,16 @@ export class Process {
   }
 }
 
-export class TestPlatform {
-  readonly truthServer: RedisServer;
-  readonly stateServer: RedisServer;
+/** One server, or several behind one address. */
+export interface TestRedis {
+  readonly url: string;
+  client(): Promise<ScriptedRedis>;
+  stop(): Promise<void>;
+}
+
+export class TestPlatform<R extends TestRedis = RedisServer> {
+  readonly truthServer: R;
+  readonly stateServer: R;
   readonly truth: ScriptedRedis;
   readonly state: ScriptedRedis;
   readonly mailbox: Mailbox;
@@ -109,7 +116,7 @@ export class TestPlatform {
   readonly #keys: string;
 
   private constructor(
-    servers: { readonly truth: RedisServer; readonly state: RedisServer },
+    servers: { readonly truth: R; readonly state: R },
     clients: { readonly truth: ScriptedRedis; readonly state: ScriptedRedis },
     keys: string,
   ) {
@@ -137,8 +144,16 @@ export class TestPlatform {
       RedisServer.start(options.truth),
       RedisServer.start(options.state),
     ]);
-    const clients = { truth: await truth.client(), state: await state.client() };
-    return new TestPlatform({ truth, state }, clients, options.keys ?? "");
+    return TestPlatform.on({ truth, state }, options.keys);
+  }
+
+  /** On servers that are running; they are stopped with the platform. */
+  static async on<R extends TestRedis>(
+    servers: { readonly truth: R; readonly state: R },
+    keys = "",
+  ): Promise<TestPlatform<R>> {
+    const clients = { truth: await servers.truth.client(), state: await servers.state.client() };
+    return new TestPlatform(servers, clients, keys);
   }
 
   /** What a process of this platform finds in its environment. */

@@ -52,7 +52,8 @@ export async function startSimGateway(parts: GatewayParts): Promise<void> {
   const buttons = new Buttons("token");
   const pacer = new Pacer({ clock, streams: () => renders.size });
   const shared = { rest, selfId, truth, translator, log, metrics, clock, conversations, buttons };
-  const rooms = { mailbox: new Mailbox(truth), ledger: new Ledger(truth), bell };
+  const replication = { confirms: async () => true };
+  const rooms = { mailbox: new Mailbox(truth), ledger: new Ledger(truth), replication, bell };
   const renders = new Renders({
     ...shared,
     ...rooms,

@@ -60,6 +60,7 @@ export class SimWorker {
     this.#answerer = new Answerer({
       worker: process.name,
       numericClass: engine.info.numericClass,
+      fingerprint,
       messageTokensMax: 512,
       truth,
       mailbox,

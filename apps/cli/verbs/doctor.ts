@@ -6,9 +6,19 @@ import { accessSync, constants, existsSync, statfsSync } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { styleText } from "node:util";
-import { type Config, configSchema, loadConfig, wantedVariant } from "#infra/config/config.ts";
+import {
+  type Config,
+  configSchema,
+  loadConfig,
+  redisUrls,
+  wantedVariant,
+} from "#infra/config/config.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
+import { EyrieError } from "#infra/errors/error.ts";
 import { connectRedis, withoutPassword } from "#infra/redis/client.ts";
+import type { RedisRole } from "#infra/redis/provision/server.ts";
+import type { ScriptedRedis } from "#infra/redis/scripts.ts";
+import { findUnsafe, type Unsafe, unsafeValues } from "#infra/redis/safety.ts";
 import { ModelError } from "#kernels/errors.ts";
 import { openBackend } from "../backend.ts";
 import { bytes, table } from "../output.ts";
@@ -21,6 +31,8 @@ interface Finding {
   readonly found: string;
   /** Key under `terminal:mend.` of what to do; none when all is well. */
   readonly mend?: string;
+  /** What a Redis would have to have changed. */
+  readonly unsafe?: readonly Unsafe[];
 }
 
 const nodeMajor = 24;
@@ -32,7 +44,7 @@ export async function doctor(options: { readonly json?: true }): Promise<void> {
     checkNode(),
     checkMachine(),
     checkDisk(config),
-    await checkRedis(config),
+    ...(await checkRedis(config)),
     await checkModel(config),
     checkCompiler(),
     checkDiscord(config),
@@ -54,11 +66,18 @@ async function print(findings: readonly Finding[], config: Config): Promise<void
     missing: styleText("red", "✗"),
   };
   const width = Math.max(...findings.map(({ name }) => name.length));
-  for (const { name, state, found, mend } of findings) {
+  const locale = config.EYRIE_LOCALE;
+  for (const { name, state, found, mend, unsafe } of findings) {
     process.stdout.write(`${marks[state]} ${name.padEnd(width)}  ${found}\n`);
-    if (mend === undefined) continue;
-    const advice = translator.text(config.EYRIE_LOCALE, `terminal:mend.${mend}`);
-    process.stdout.write(`  ${" ".repeat(width)}  ${styleText("gray", `→ ${advice}`)}\n`);
+    const advice: string[] = [];
+    if (unsafe !== undefined) {
+      const error = new EyrieError("REDIS_UNSAFE", unsafeValues(unsafe));
+      advice.push(translator.error(translator.resolve(locale), error));
+    }
+    if (mend !== undefined) advice.push(translator.text(locale, `terminal:mend.${mend}`));
+    for (const line of advice) {
+      process.stdout.write(`  ${" ".repeat(width)}  ${styleText("gray", `→ ${line}`)}\n`);
+    }
   }
   const switches = Object.entries(configSchema.shape).map(
     ([key, schema]) => [key, schema.description ?? ""] as const,
@@ -97,22 +116,42 @@ function checkDisk(config: Config): Finding {
     : { name: "disk", state: "ok", found };
 }
 
-async function checkRedis(config: Config): Promise<Finding> {
+async function checkRedis(config: Config): Promise<Finding[]> {
   const name = "Redis";
-  if (config.REDIS_URL !== undefined) {
-    const found = withoutPassword(config.REDIS_URL);
-    try {
-      (await connectRedis(config.REDIS_URL)).disconnect();
-      return { name, state: "ok", found };
-    } catch {
-      return { name, state: "missing", found, mend: "redisUrl" };
-    }
+  const urls = redisUrls(config);
+  if (urls !== null) {
+    return [
+      await checkGiven(config, "truth", urls.truthUrl),
+      await checkGiven(config, "state", urls.stateUrl),
+    ];
   }
   const binary = findProgram("redis-server") ?? findProgram("valkey-server");
-  if (binary !== null) return { name, state: "ok", found: binary };
+  if (binary !== null) return [{ name, state: "ok", found: binary }];
   return findProgram("apt-get") === null
-    ? { name, state: "note", found: "JavaScript", mend: "redisJavascript" }
-    : { name, state: "note", found: "Debian", mend: "redisDebian" };
+    ? [{ name, state: "note", found: "JavaScript", mend: "redisJavascript" }]
+    : [{ name, state: "note", found: "Debian", mend: "redisDebian" }];
+}
+
+async function checkGiven(config: Config, role: RedisRole, url: string): Promise<Finding> {
+  const name = `Redis (${role})`;
+  const found = withoutPassword(url);
+  let client: ScriptedRedis;
+  try {
+    client = await connectRedis(url);
+  } catch {
+    return { name, state: "missing", found, mend: "redisUrl" };
+  }
+  try {
+    const unsafe = await findUnsafe(client, role);
+    if (unsafe.length === 0) return { name, state: "ok", found };
+    const production = config.EYRIE_PROFILE === "production";
+    const refused = unsafe.some((one) => production || one.refused === "everywhere");
+    return refused
+      ? { name, state: "missing", found, unsafe }
+      : { name, state: "note", found, unsafe, mend: "redisDemo" };
+  } finally {
+    client.disconnect();
+  }
 }
 
 async function checkModel(config: Config): Promise<Finding> {

@@ -104,12 +104,13 @@ async function provide(
   };
   const truth = await provideRole("truth", config.REDIS_URL);
   const state = await provideRole("state", config.STATE_REDIS_URL ?? config.REDIS_URL);
-  const client = await connectRedis(truth.url);
+  const clients = { truth: await connectRedis(truth.url), state: await connectRedis(state.url) };
   try {
-    await assertSafe(client, { production });
-    await openRecords(config, client);
+    await assertSafe(clients, { production, log });
+    await openRecords(config, clients.truth);
   } finally {
-    client.disconnect();
+    clients.truth.disconnect();
+    clients.state.disconnect();
   }
   return { truth, state };
 }

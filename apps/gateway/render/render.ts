@@ -3,7 +3,8 @@
  * ledger.
  *
  * Promises: at most one request is in flight; live edits wait for the pacer, the final one does not;
- * the reply is marked delivered only after Discord shows the ledger's text. Killed anywhere → the
+ * the reply is marked delivered only after Discord shows the ledger's text; where truth has replicas,
+ * only a text that one of them has is shown as final. Killed anywhere → the
  * next process adopts it: noted parts are edited again (same text), unnoted ones are found by nonce
  * or by what they refer to.
  */
@@ -14,6 +15,8 @@ import type { Ledger } from "#infra/ledger/ledger.ts";
 import type { LiveSubscriber } from "#infra/live/live.ts";
 import { addFrame, emptyView, type LiveView } from "#infra/live/view.ts";
 import type { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { conversationKeys } from "#infra/redis/keys.ts";
+import type { Replication } from "#infra/redis/replication.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import type { LiveFrame, ReplyRecord } from "#infra/turn/index.ts";
 import type { GatewayMetrics } from "../metrics.ts";
@@ -32,11 +35,14 @@ import {
 
 const retryMsMin = 500;
 const retryMsMax = 10_000;
+/** Until a record that no replica has is asked about again. */
+const unconfirmedMs = 500;
 
 export interface RenderParts {
   readonly carrier: Carrier;
   readonly texts: ReplyTexts;
   readonly ledger: Ledger;
+  readonly replication: Pick<Replication, "confirms">;
   readonly mailbox: Mailbox;
   readonly live: LiveSubscriber;
   readonly pacer: Pacer;
@@ -295,6 +301,7 @@ export class Render {
       const { conversation, key } = this.#reply;
       const over = await this.#isOver();
       const record = await ledger.reply(conversation, key);
+      if (record !== null && !(await this.#isConfirmed(record))) return;
       const lost = over ? { ...failed, known: false } : null;
       this.#ending = record === null ? lost : { ...record, known: true };
       if (this.#ending !== null) return;
@@ -306,6 +313,24 @@ export class Render {
       log.error("reply record refused", { turn: this.#reply.key.turn, code: error.code });
       this.#ending = { ...failed, code: error.code, known: true };
     }
+  }
+
+  /**
+   * Whether the record can be shown as final. One that a failover could still take back is shown like
+   * text that grows, and asked about again; should it vanish, its turn is answered again.
+   */
+  async #isConfirmed(record: ReplyRecord): Promise<boolean> {
+    const { clock, log, metrics, replication } = this.#parts;
+    const { conversation, key } = this.#reply;
+    if (await replication.confirms(conversationKeys(conversation).reply(key))) return true;
+    metrics.unconfirmed.inc();
+    if (this.#view.text !== record.text) {
+      log.warn("no replica has this reply", { turn: key.turn });
+      this.#view = { ...this.#view, text: record.text };
+      return false;
+    }
+    await clock.sleep(unconfirmedMs, this.#closing.signal);
+    return false;
   }
 
   #onFrame(frame: LiveFrame): void {

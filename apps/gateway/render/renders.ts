@@ -20,6 +20,7 @@ import type { Ledger, OutboxEntry } from "#infra/ledger/ledger.ts";
 import type { LiveSubscriber } from "#infra/live/live.ts";
 import type { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { outboxMember } from "#infra/redis/keys.ts";
+import type { Replication } from "#infra/redis/replication.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import type {
@@ -52,6 +53,7 @@ export interface RendersParts {
   readonly selfId: string;
   readonly truth: ScriptedRedis;
   readonly ledger: Ledger;
+  readonly replication: Pick<Replication, "confirms">;
   readonly mailbox: Mailbox;
   readonly live: LiveSubscriber;
   readonly openReplies: OpenReplies;

@@ -1,20 +1,23 @@
 /**
  * A conversation held by this worker: renewed every second, given up when that fails.
  *
- * `lost` aborts when Redis says the lease is somebody else's, or when no renewal has succeeded for
- * two thirds of its life: past that another worker may hold it, so nothing may be shown or committed
- * (the commit's own check is what makes it safe; this makes it quick).
+ * `lost` aborts when Redis says the lease is somebody else's, or when no renewal has succeeded for half
+ * of its life: soon after that another worker may hold it, so nothing may be shown or committed (the
+ * commit's own check is what makes it safe; this makes it quick). A process that was paused, or whose
+ * event loop was held up, for as long has not renewed either; it finds that out before it says anything.
  */
 import { type Clock, every } from "#infra/clock/clock.ts";
 import type { Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
 
 const renewMs = leaseMs / 3;
-const silenceMsMax = (leaseMs * 2) / 3;
+const silenceMsMax = leaseMs / 2;
 
 export interface HeldLease<H extends Hold = Hold> {
   readonly claim: H;
   readonly lost: AbortSignal;
+  /** Asks the clock, too: right also where no timer has run since a pause. */
+  readonly mine: () => boolean;
   /** Stops renewing, without giving the lease back. */
   letGo(): void;
 }
@@ -24,11 +27,11 @@ export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H, clock: Clo
   const ended = new AbortController();
   let renewedMs = clock.monotonicMs();
   function renew(): void {
-    if (clock.monotonicMs() - renewedMs > silenceMsMax) return giveUp();
+    if (!mine()) return;
     const askedMs = clock.monotonicMs();
     mailbox.renew(claim).then(
-      (mine) => {
-        if (mine) renewedMs = Math.max(renewedMs, askedMs);
+      (renewed) => {
+        if (renewed) renewedMs = Math.max(renewedMs, askedMs);
         else giveUp();
       },
       () => {
@@ -36,10 +39,14 @@ export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H, clock: Clo
       },
     );
   }
+  function mine(): boolean {
+    if (!lost.signal.aborted && clock.monotonicMs() - renewedMs > silenceMsMax) giveUp();
+    return !lost.signal.aborted;
+  }
   function giveUp(): void {
     ended.abort();
     lost.abort();
   }
   void every(clock, { ms: renewMs, until: ended.signal }, renew);
-  return { claim, lost: lost.signal, letGo: () => ended.abort() };
+  return { claim, lost: lost.signal, mine, letGo: () => ended.abort() };
 }

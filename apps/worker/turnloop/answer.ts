@@ -17,13 +17,7 @@ import type { Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
-import {
-  type ConversationId,
-  type EndReason,
-  promptFor,
-  type ReplyRecord,
-  turnSeed,
-} from "#infra/turn/index.ts";
+import { type EndReason, promptFor, type ReplyRecord, turnSeed } from "#infra/turn/index.ts";
 import type { Wake, WakeBell } from "#infra/wake/wake.ts";
 import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
 import { type HeldLease, holdLease } from "../lease/lease.ts";
@@ -47,6 +41,8 @@ const leasedWaitMsMax = 2 * leaseMs;
 export interface AnswerParts {
   readonly worker: string;
   readonly numericClass: string;
+  /** Of the model. */
+  readonly fingerprint: string;
   readonly messageTokensMax: number;
   readonly truth: ScriptedRedis;
   readonly mailbox: Mailbox;
@@ -75,9 +71,19 @@ interface Outcome {
   readonly computeMs: number;
 }
 
+/** What became of a claim. */
+type Verdict =
+  | CommitOutcome
+  /** An error that nobody expected: the lease runs out, and the claim counts. */
+  | { readonly kind: "crashed" }
+  /** The worker leaves: this is what its reply had drawn. */
+  | { readonly kind: "handed-over"; readonly drawn: readonly number[] }
+  /** The state Redis does not answer, and the log alone does not reach back. */
+  | { readonly kind: "state-away" };
+
 export class Answerer {
   readonly #parts: AnswerParts;
-  /** Aborted when the process must leave: turns not finished go back to their mailboxes. */
+  /** Aborted when the process must leave: turns not finished go on elsewhere, from where they are. */
   readonly #leaving = new AbortController();
   readonly #quarantine = new Quarantine();
 
@@ -85,37 +91,39 @@ export class Answerer {
     this.#parts = parts;
   }
 
-  /** Hands every running turn back; their `answer` calls return soon after. */
+  /** Hands every running turn over; their `answer` calls return soon after. */
   leave(): void {
     this.#leaving.abort();
   }
 
   async answer(wake: Wake): Promise<void> {
-    const claimed = await this.#claim(wake.conversation);
+    const claimed = await this.#claim(wake);
     if (claimed === null) return;
     const { claim, leave } = claimed;
     const held = holdLease(this.#parts.mailbox, claim, this.#parts.clock);
-    const give = { back: false, forgive: false };
+    let verdict: Verdict = { kind: "crashed" };
     try {
-      const verdict = await this.#turn(held);
-      give.back = verdict !== "lease-lost";
-      give.forgive = verdict === "handed-back" || verdict === "log-moved";
+      verdict = await this.#turn(held);
     } finally {
       held.letGo();
       leave();
-      if (give.back) await this.#release(claim, give.forgive);
+      await this.#giveBack(claim, verdict);
     }
   }
 
   /** `leave` is to be called when the turn no longer runs. */
-  async #claim(
-    conversation: ConversationId,
-  ): Promise<{ readonly claim: Claim; readonly leave: () => void } | null> {
-    const { clock, mailbox, worker } = this.#parts;
+  async #claim(wake: Wake): Promise<{ readonly claim: Claim; readonly leave: () => void } | null> {
+    const { bell, clock, mailbox, worker } = this.#parts;
+    const { conversation } = wake;
     const startedMs = clock.monotonicMs();
     for (;;) {
       const alone = (await mailbox.claimsOfHead(conversation)) >= claimsOfSuspect;
       const leave = await this.#quarantine.enter({ alone });
+      if (this.#leaving.signal.aborted) {
+        leave();
+        await bell.ring(wake);
+        return null;
+      }
       const outcome = await mailbox.claim(conversation, worker).catch((error: unknown) => {
         leave();
         throw error;
@@ -129,21 +137,43 @@ export class Answerer {
     }
   }
 
-  async #release(claim: Claim, forgive: boolean): Promise<void> {
-    const { mailbox, bell } = this.#parts;
-    const left = await mailbox.release(claim, { forgive });
-    if (left === null || left === 0) return;
-    const { conversation, head } = claim;
-    await bell.ring({ conversation, headTurnId: "", model: head.model, traceId: head.id });
+  async #giveBack(claim: Claim, verdict: Verdict): Promise<void> {
+    const { fingerprint, log, mailbox } = this.#parts;
+    switch (verdict.kind) {
+      case "crashed":
+        return;
+      case "lease-lost":
+        log.warn("lease lost", { conversation: claim.conversation, turn: claim.head.id });
+        // Not waited for: the Redis that did not renew it may not answer this either.
+        this.#ringFor(claim, mailbox.release(claim, { forgive: true })).catch(() => undefined);
+        return;
+      case "handed-over": {
+        const drawn = { fingerprint, tokens: verdict.drawn };
+        return this.#ringFor(claim, mailbox.handOver(claim, drawn));
+      }
+      case "log-moved":
+      case "state-away":
+        return this.#ringFor(claim, mailbox.release(claim, { forgive: true }));
+      case "committed":
+      case "already-committed":
+        return this.#ringFor(claim, mailbox.release(claim, { forgive: false }));
+    }
   }
 
-  async #turn(held: HeldLease<Claim>): Promise<CommitOutcome["kind"] | "handed-back"> {
+  async #ringFor({ conversation, head }: Claim, mailLeft: Promise<number | null>): Promise<void> {
+    const left = await mailLeft;
+    if (left === null || left === 0) return;
+    const { id, model } = head;
+    await this.#parts.bell.ring({ conversation, headTurnId: "", model, traceId: id });
+  }
+
+  async #turn(held: HeldLease<Claim>): Promise<Verdict> {
     const { claim } = held;
     const { metrics, tokenizer, slots, messageTokensMax } = this.#parts;
-    if (claim.claims > claimsMax) return (await this.#commit(claim, failed("TURN_FAILED"))).kind;
+    if (claim.claims > claimsMax) return this.#commit(claim, failed("TURN_FAILED"));
     const prompt = tokenizer.encode(promptFor(claim.head.text));
     if (prompt.length > messageTokensMax) {
-      return (await this.#commit(claim, failed("MESSAGE_TOO_LONG", prompt.length))).kind;
+      return this.#commit(claim, failed("MESSAGE_TOO_LONG", prompt.length));
     }
     const { conversation, logHead, source } = claim;
     const room = slots.take(conversation, source === null ? null : { source, logHead });
@@ -153,14 +183,14 @@ export class Answerer {
     try {
       if (room.evicted !== null) await this.#parts.states.saveIdle(room.slot, room.evicted);
       const restored = await this.#parts.states.restore(claim, room, inherited);
-      if (restored === null) return "log-moved";
-      const { outcome, writer } = await this.#run(held, {
+      if ("kind" in restored) return restored;
+      const { outcome, drawn, writer } = await this.#run(held, {
         slot: room.slot,
         prompt,
         replay: restored.replay,
       });
-      if (held.lost.aborted) return "lease-lost";
-      if (outcome === null) return "handed-back";
+      if (held.lost.aborted) return { kind: "lease-lost" };
+      if (outcome === null) return { kind: "handed-over", drawn };
       const verdict = await this.#commit(claim, outcome);
       const ended = verdict.kind === "committed" || verdict.kind === "already-committed";
       writer.close({ done: ended });
@@ -173,7 +203,7 @@ export class Answerer {
           snapshotHead: restored.snapshotHead,
         });
       }
-      return verdict.kind;
+      return verdict;
     } catch (error) {
       metrics.failures.inc();
       this.#parts.log.error("turn interrupted", {
@@ -182,7 +212,7 @@ export class Answerer {
         ...errorFields(error),
       });
       if (error instanceof EyrieError && error.code === "RECORD_CORRUPT") {
-        return (await this.#commit(claim, failed("RECORD_CORRUPT"))).kind;
+        return await this.#commit(claim, failed("RECORD_CORRUPT"));
       }
       throw error;
     } finally {
@@ -190,7 +220,7 @@ export class Answerer {
     }
   }
 
-  /** Feeds and draws until the reply ends; a null outcome means that the turn was handed back. */
+  /** Feeds and draws until the reply ends; a null outcome means that it was cut short. */
   async #run(
     held: HeldLease<Claim>,
     work: {
@@ -198,7 +228,11 @@ export class Answerer {
       readonly prompt: readonly number[];
       readonly replay: Restored["replay"];
     },
-  ): Promise<{ outcome: Outcome | null; writer: LiveWriter }> {
+  ): Promise<{
+    readonly outcome: Outcome | null;
+    readonly drawn: readonly number[];
+    readonly writer: LiveWriter;
+  }> {
     const { head, conversation, fence } = held.claim;
     const { batch, clock, stops, truth, live, metrics } = this.#parts;
     const startedMs = clock.monotonicMs();
@@ -210,8 +244,11 @@ export class Answerer {
       seed: turnSeed(key),
       sampling: head.sampling,
       maxTokens: head.maxTokens,
+      drawn: this.#drawnBefore(held.claim),
     });
-    const writer = new LiveWriter(live, conversation, { key, fence, reply, clock });
+    const { drawn } = reply;
+    const { mine } = held;
+    const writer = new LiveWriter(live, conversation, { key, fence, reply, clock, mine });
     const unlisten = await stops.listen(conversation, head.id, () => reply.stop("stopped"));
     if (await isStopRequested(truth, conversation, head.id)) reply.stop("stopped");
     const ended = new AbortController();
@@ -219,6 +256,7 @@ export class Answerer {
       if (!ended.signal.aborted) reply.stop("deadline");
     });
     const running = batch.run(work.slot, reply, () => {
+      if (!held.mine()) return;
       if (reply.replyTokens === 1) {
         metrics.timeToFirstToken.observe((clock.monotonicMs() - startedMs) / 1000);
       }
@@ -229,7 +267,7 @@ export class Answerer {
     if (leave.aborted) running.cancel();
     try {
       const { end, computeMs } = await running.outcome;
-      if (end === "cancelled") return { outcome: null, writer };
+      if (end === "cancelled") return { outcome: null, drawn, writer };
       const counts = {
         promptTokens: work.prompt.length,
         replyTokens: reply.replyTokens,
@@ -237,11 +275,12 @@ export class Answerer {
         computeMs,
       };
       if (end === "not-finite") {
-        return { outcome: { ...failed("TURN_NOT_FINITE"), ...counts }, writer };
+        return { outcome: { ...failed("TURN_NOT_FINITE"), ...counts }, drawn, writer };
       }
       const { text, logTokens } = reply;
       return {
         outcome: { end: reply.end ?? "stop", code: null, text, logTokens, ...counts },
+        drawn,
         writer,
       };
     } finally {
@@ -250,6 +289,14 @@ export class Answerer {
       writer.close({ done: false });
       await unlisten();
     }
+  }
+
+  #drawnBefore(claim: Claim): readonly number[] {
+    const { fingerprint, log, mailbox } = this.#parts;
+    return mailbox.drawnBefore(claim, fingerprint, (error) => {
+      const turn = { conversation: claim.conversation, turn: claim.head.id };
+      log.error("partial reply refused", { ...turn, ...errorFields(error) });
+    });
   }
 
   async #commit(claim: Claim, outcome: Outcome): Promise<CommitOutcome> {

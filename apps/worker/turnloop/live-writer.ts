@@ -1,6 +1,7 @@
 /**
- * Turns progress into live frames: the first word at once, then at most one frame per interval.
- * Frames are hints, so a failed publish is forgotten.
+ * Turns progress into live frames: the first word at once, then at most one frame per interval. A frame
+ * holds the end of the text; of a longer one the whole is told at first and every now and then, in as
+ * many frames, for readers that came later. Frames are hints, so a failed publish is forgotten.
  */
 import type { Clock } from "#infra/clock/clock.ts";
 import { frameCharactersMax, type LivePublisher } from "#infra/live/live.ts";
@@ -9,17 +10,21 @@ import type { Reply } from "./reply.ts";
 
 /** Between two frames of a reply; Discord shows an edit a second at best. */
 const frameMs = 75;
+/** Between two times that a long text is told as a whole. */
+const wholeMs = 2_000;
 
 export class LiveWriter {
   readonly #publisher: LivePublisher;
   readonly #conversation: ConversationId;
   readonly #frame: TurnKey & { readonly fence: number };
   readonly #reply: Reply;
+  readonly #mine: () => boolean;
   readonly #clock: Clock;
   #published = "";
   /** The wait for the next frame. */
   #waiting: AbortController | null = null;
   #lastMs = -Infinity;
+  #wholeMs = -Infinity;
 
   constructor(
     publisher: LivePublisher,
@@ -28,6 +33,8 @@ export class LiveWriter {
       readonly key: TurnKey;
       readonly fence: number;
       readonly reply: Reply;
+      /** Asked before every frame: who does not hold the conversation any more says nothing. */
+      readonly mine: () => boolean;
       readonly clock: Clock;
     },
   ) {
@@ -35,6 +42,7 @@ export class LiveWriter {
     this.#conversation = conversation;
     this.#frame = { ...options.key, fence: options.fence };
     this.#reply = options.reply;
+    this.#mine = options.mine;
     this.#clock = options.clock;
   }
 
@@ -60,13 +68,19 @@ export class LiveWriter {
   #publish(): void {
     this.#waiting = null;
     const text = this.#reply.text;
-    if (text === this.#published) return;
-    this.#lastMs = this.#clock.monotonicMs();
+    if (text === this.#published || !this.#mine()) return;
+    const nowMs = this.#clock.monotonicMs();
+    this.#lastMs = nowMs;
     this.#published = text;
-    const at = Math.max(0, text.length - frameCharactersMax);
+    const whole = nowMs - this.#wholeMs >= wholeMs;
+    if (whole) this.#wholeMs = nowMs;
     const { turn, attempt, fence } = this.#frame;
     const tokens = this.#reply.replyTokens;
-    this.#send({ kind: "text", turn, attempt, fence, at, text: text.slice(at), tokens });
+    let at = whole ? 0 : Math.max(0, text.length - frameCharactersMax);
+    for (; at < text.length; at += frameCharactersMax) {
+      const part = text.slice(at, at + frameCharactersMax);
+      this.#send({ kind: "text", turn, attempt, fence, at, text: part, tokens });
+    }
   }
 
   #send(frame: Parameters<LivePublisher["publish"]>[1]): void {

@@ -8,6 +8,9 @@
  * is stopped; closing then feeds what is missing so that the state ends right after `\n\n`, whatever
  * token the end was part of. `logTokens` is exactly what was fed after the restored part.
  *
+ * A reply that another worker began goes on behind the tokens which that one drew: they are fed after the
+ * prompt, in chunks, and the next draw has the number and the penalties it would have had.
+ *
  * The state is settled wherever a block of the log ends, replayed or new: it is rounded to what a
  * snapshot keeps of it. So a state is a function of the log alone, whether it stayed in its slot, came
  * back from a snapshot, or was replayed in part or whole. A feed never reaches across such an end.
@@ -29,6 +32,8 @@ export interface ReplyOptions {
   readonly seed: string;
   readonly sampling: Sampling;
   readonly maxTokens: number;
+  /** Drawn by an earlier worker; what was seen of it stays as it is. */
+  readonly drawn?: readonly number[];
 }
 
 export interface Feed {
@@ -48,7 +53,12 @@ export class Reply {
   /** Blocks still to be fed, the first one perhaps in part. */
   #replay: number[][];
   readonly replayedTokens: number;
-  #draws = 0;
+  /** Every token drawn, also those that are not fed: the end marker, what lies behind it. */
+  readonly #drawn: number[] = [];
+  /** Draws made by an earlier worker. */
+  readonly #drawnEarlier: number;
+  /** Tokens to be fed until the place is reached where the earlier worker was. */
+  #behind = 0;
   #text = "";
   /** The last byte of everything drawn so far, for an end that spans two tokens. */
   #lastByte = -1;
@@ -61,6 +71,15 @@ export class Reply {
     this.#pending = [...options.prompt];
     this.#replay = options.replay.filter(({ length }) => length > 0).map((block) => [...block]);
     this.replayedTokens = this.#replay.reduce((sum, { length }) => sum + length, 0);
+    const fed: number[] = [];
+    for (const token of options.drawn ?? []) {
+      fed.push(...this.#pending);
+      this.#draw(token);
+      if (this.#phase !== "decode") break;
+    }
+    this.#behind = fed.length;
+    this.#pending.unshift(...fed);
+    this.#drawnEarlier = this.#drawn.length;
   }
 
   get done(): boolean {
@@ -68,7 +87,8 @@ export class Reply {
   }
 
   get decoding(): boolean {
-    return this.#phase === "decode" || this.#phase === "closing";
+    const drawing = this.#phase === "decode" || this.#phase === "closing";
+    return drawing && this.#behind === 0 && this.#replay.length === 0;
   }
 
   /** Tokens that can be fed in one step now. */
@@ -88,7 +108,12 @@ export class Reply {
   }
 
   get replyTokens(): number {
-    return this.#draws;
+    return this.#drawn.length;
+  }
+
+  /** What a successor goes on from, see {@link ReplyOptions.drawn}. */
+  get drawn(): readonly number[] {
+    return this.#drawn;
   }
 
   /** The tokens of this turn's log block. */
@@ -103,6 +128,7 @@ export class Reply {
     const tokens = this.#pending.splice(0, count);
     assert(tokens.length > 0, "nothing to feed");
     this.#fedLog.push(...tokens);
+    this.#behind = Math.max(0, this.#behind - tokens.length);
     if (this.#pending.length > 0) return { tokens, endsBlock: false };
     if (this.#phase === "closing") return { tokens, endsBlock: true };
     return { tokens, sample: this.#sample(), endsBlock: false };
@@ -117,8 +143,13 @@ export class Reply {
       return;
     }
     assert(token !== null, "a draw was asked for");
+    this.#draw(token);
+  }
+
+  /** What a drawn token means; sets what is to be fed next. */
+  #draw(token: number): void {
     this.#phase = "decode";
-    this.#draws++;
+    this.#drawn.push(token);
     if (token === endOfText) return this.#close("stop", this.#missingEnd());
     const bytes = this.#options.tokenizer.bytesOf(token);
     const end = this.#findEnd(bytes);
@@ -127,7 +158,7 @@ export class Reply {
       return this.#close("stop", this.#options.tokenizer.encode(bytes.subarray(0, end)));
     }
     this.#read(bytes);
-    if (this.#draws >= this.#options.maxTokens) {
+    if (this.#drawn.length >= this.#options.maxTokens) {
       return this.#close("length", [token, ...this.#missingEnd()]);
     }
     this.#pending = [token];
@@ -183,6 +214,9 @@ export class Reply {
   }
 
   #sample(): SampleOptions {
-    return { seed: this.#options.seed, draw: this.#draws, ...this.#options.sampling };
+    const draw = this.#drawn.length;
+    const sample = { seed: this.#options.seed, draw, ...this.#options.sampling };
+    const begunElsewhere = draw > 0 && draw === this.#drawnEarlier;
+    return begunElsewhere ? { ...sample, earlier: [...this.#drawn] } : sample;
   }
 }

@@ -4,7 +4,9 @@
  * Restore tries, in this order: what the slot already holds, what a fork's source holds, the newest
  * valid snapshot, the older ones, the empty state; then the tail of the token log is replayed on top.
  * A candidate counts only if its head lies on the log, so a state of a forgotten or foreign history
- * is never used. A snapshot that is refused is logged by the reason's name and passed over.
+ * is never used. A snapshot that is refused is logged by the reason's name and passed over. While the
+ * state Redis does not answer, a log that is whole is replayed, and any other conversation waits: its
+ * snapshots are not lost, only out of reach. Nothing is ever kept waiting for a save.
  */
 import type { Clock } from "#infra/clock/clock.ts";
 import { EyrieError } from "#infra/errors/error.ts";
@@ -17,6 +19,7 @@ import {
 import type { Ledger } from "#infra/ledger/ledger.ts";
 import type { Claim, Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import type { SnapshotStore } from "#infra/snapshot/snapshot.ts";
+import { isUnanswered } from "#infra/redis/client.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 import type { CanonicalState } from "#kernels/backends/contract.ts";
@@ -33,6 +36,10 @@ export interface Restored {
   readonly snapshotHead: string | null;
 }
 
+/** Why a conversation cannot be restored now. */
+export type NotRestored =
+  /** The log has moved since the claim (undo, reset): claim again. */
+  { readonly kind: "log-moved" } | { readonly kind: "state-away" };
 /** Where states lie while they are worked on. */
 export type StateEngine = Pick<Engine, "info" | "readState" | "writeState">;
 
@@ -72,12 +79,11 @@ export class States {
     return state;
   }
 
-  /** Null when the log has moved since the claim (undo, reset): claim again. */
   async restore(
     claim: Claim,
     room: Room,
     inherited: Promise<CanonicalState> | null,
-  ): Promise<Restored | null> {
+  ): Promise<Restored | NotRestored> {
     const head = parseLogHead(claim.logHead);
     if (room.holds?.logHead === claim.logHead) {
       return { replay: [], snapshotHead: room.holds.snapshotHead };
@@ -88,20 +94,16 @@ export class States {
     }
     if (head.tokens === 0) return this.#fromEmpty(room.slot, []);
     const blocks = await this.#ledger.log(claim.conversation, head);
-    if (blocks === null) return null;
+    if (blocks === null) return { kind: "log-moved" };
     const tails = tailsByHead(blocks, head);
     const held = room.holds === null ? undefined : tails.get(room.holds.logHead);
     if (held !== undefined) {
       return { replay: held, snapshotHead: room.holds?.snapshotHead ?? null };
     }
-    for (const snapshotHead of await this.#snapshots.heads(claim.conversation)) {
-      const tail = tails.get(snapshotHead);
-      if (tail === undefined) continue;
-      if (await this.#load(claim.conversation, snapshotHead, room.slot)) {
-        return { replay: tail, snapshotHead };
-      }
-    }
+    const found = await this.#ask(this.#fromSnapshot(claim.conversation, room.slot, tails));
+    if (found !== null && found !== "away") return found;
     if (blocks[0]?.start.tokens !== 0) {
+      if (found === "away") return { kind: "state-away" };
       // All kept snapshots are gone and the log no longer reaches back: what it has is the best
       // that is left of the conversation.
       this.#log.error("state lost, replaying what the log keeps", {
@@ -118,6 +120,11 @@ export class States {
   /** Writes what a slot holds to the snapshot store, under a lease; returns the tenant as it is then. */
   async save(slot: number, tenant: Tenant, hold: Hold): Promise<Tenant> {
     if (tenant.snapshotHead === tenant.logHead) return tenant;
+    const saved = await this.#ask(this.#save(slot, tenant, hold));
+    return saved === "away" ? tenant : saved;
+  }
+
+  async #save(slot: number, tenant: Tenant, hold: Hold): Promise<Tenant> {
     const head = parseLogHead(tenant.logHead);
     const { numericClass, stateCodec: codec, config } = this.#engine.info;
     const header = {
@@ -134,18 +141,46 @@ export class States {
     return stays ? { ...tenant, snapshotHead: tenant.logHead } : tenant;
   }
 
-  /** Saves an idle state, unless the conversation has gone on elsewhere or is about to. */
-  async saveIdle(slot: number, tenant: Tenant): Promise<void> {
-    if (tenant.snapshotHead === tenant.logHead) return;
+  /**
+   * Saves an idle state, unless the conversation has gone on elsewhere or is about to. False when the
+   * state Redis does not answer.
+   */
+  async saveIdle(slot: number, tenant: Tenant): Promise<boolean> {
+    if (tenant.snapshotHead === tenant.logHead) return true;
     const hold = await this.#mailbox.hold(tenant.conversation, tenant.logHead);
-    if (hold === null) return;
+    if (hold === null) return true;
     const held = holdLease(this.#mailbox, hold, this.#clock);
     try {
-      await this.save(slot, tenant, hold);
+      return (await this.#ask(this.#save(slot, tenant, hold))) !== "away";
     } finally {
       held.letGo();
       await this.#mailbox.release(hold, { forgive: false });
     }
+  }
+
+  /** The answer of the state Redis; "away" when there is none in time. */
+  async #ask<T>(answer: Promise<T>): Promise<T | "away"> {
+    try {
+      return await answer;
+    } catch (error) {
+      if (!isUnanswered(error)) throw error;
+      this.#log.warn("the state Redis does not answer", errorFields(error));
+      return "away";
+    }
+  }
+
+  /** The newest snapshot that lies on the log and passes its checks. */
+  async #fromSnapshot(
+    conversation: ConversationId,
+    slot: number,
+    tails: ReadonlyMap<string, Restored["replay"]>,
+  ): Promise<Restored | null> {
+    for (const snapshotHead of await this.#snapshots.heads(conversation)) {
+      const replay = tails.get(snapshotHead);
+      if (replay === undefined) continue;
+      if (await this.#load(conversation, snapshotHead, slot)) return { replay, snapshotHead };
+    }
+    return null;
   }
 
   async #fromEmpty(slot: number, replay: Restored["replay"]): Promise<Restored> {

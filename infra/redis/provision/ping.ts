@@ -1,5 +1,5 @@
 /** Asks a Redis whether it serves. Never throws: each way to fail is an answer. */
-import { Redis } from "ioredis";
+import { createClient } from "../address.ts";
 
 export type Answer =
   | { readonly kind: "ready" }
@@ -9,9 +9,9 @@ export type Answer =
 
 const connectMsMax = 2_000;
 
-/** @param url a URL or the path of a Unix socket */
+/** @param url as in `address.ts` */
 export async function ping(url: string): Promise<Answer> {
-  const client = new Redis(url, {
+  const client = createClient(url, {
     lazyConnect: true,
     enableReadyCheck: false,
     retryStrategy: () => null,

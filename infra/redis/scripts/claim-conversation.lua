@@ -4,12 +4,13 @@
 -- KEYS[1] lease     string "<fence>:<random>", expiring
 -- KEYS[2] meta      hash of the conversation
 -- KEYS[3] mailbox   list of turns
+-- KEYS[4] partial   string: what a reply had drawn when its worker was asked to end
 -- ARGV[1] random part of the lease, drawn by the worker: after a failover the fence alone may repeat
 -- ARGV[2] lease, ms   ARGV[3] worker id
 --
 -- Returns { -4, ms left } when somebody holds it, { -7 } when there is no mail, else
 -- { fence, head entry, log head, log start, claims of this head, previous worker, the conversation
--- that this one was forked from or '' }.
+-- that this one was forked from or '', partial or '' }.
 -- Run twice by one worker: the second run is refused by the first one's lease.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return { -4, redis.call('PTTL', KEYS[1]) }
@@ -31,4 +32,5 @@ return {
   claims,
   before[3] or '',
   before[4] or '',
+  redis.call('GET', KEYS[4]) or '',
 }

@@ -153,3 +153,73 @@ test("whatever is drawn, in whatever chunks: the log is what was fed and ends in
     ),
   );
 });
+
+describe("a reply that another worker began", () => {
+  const script = [id(" Hello"), id("é"), id(" there"), id("\n"), id(" Hello"), id("!\n\n"), 0];
+  const prompt = tokenizer.encode("User: hi\n\nAssistant:");
+  const options = { tokenizer, replay: [], prompt, seed: "1/0", sampling: greedy, maxTokens: 5 };
+
+  interface End {
+    readonly text: string;
+    readonly end: unknown;
+    readonly log: readonly number[];
+    readonly draws: readonly number[];
+  }
+
+  /** Feeds chunks until it is done, drawing what the script says for each number. */
+  function finish(reply: Reply, chunk: number, stopAt = Infinity): End {
+    const draws: number[] = [];
+    while (!reply.done) {
+      if (reply.replyTokens >= stopAt) reply.stop("stopped");
+      if (reply.done) break;
+      const { sample } = reply.take(Math.min(chunk, reply.waiting));
+      if (sample !== undefined) draws.push(sample.draw);
+      reply.accept(sample === undefined ? null : (script[sample.draw] ?? 0));
+    }
+    return { text: reply.text, end: reply.end, log: reply.logTokens, draws };
+  }
+
+  /** As it is when so many tokens have been drawn. */
+  function begun(draws: number, maxTokens: number, chunk = 3): Reply {
+    const reply = new Reply({ ...options, maxTokens });
+    while (reply.replyTokens < draws && !reply.done) {
+      const { sample } = reply.take(Math.min(chunk, reply.waiting));
+      reply.accept(sample === undefined ? null : (script[sample.draw] ?? 0));
+    }
+    return reply;
+  }
+
+  test.each([5, 100])("says and logs what an unbroken one does, of %i tokens", (maxTokens) => {
+    const unbroken = finish(new Reply({ ...options, maxTokens }), 3);
+    for (let cut = 1; cut <= script.length; cut++) {
+      const before = begun(cut, maxTokens);
+      for (const replay of [[], [[1, 2, 3], [4]]]) {
+        const drawn = [...before.drawn];
+        const reply = new Reply({ ...options, maxTokens, replay, drawn });
+        expect(reply.text).toBe(before.text);
+        // What is fed again shares the room for prompts.
+        expect(reply.decoding).toBe(false);
+        const { draws, ...rest } = finish(reply, 4);
+        expect(rest).toEqual({ text: unbroken.text, end: unbroken.end, log: unbroken.log });
+        expect(draws).toEqual(unbroken.draws.slice(drawn.length));
+      }
+    }
+  });
+
+  test("tells the sampler once what was drawn before", () => {
+    const reply = new Reply({ ...options, maxTokens: 100, drawn: script.slice(0, 2) });
+    const { sample } = reply.take(reply.waiting);
+    expect(sample).toMatchObject({ draw: 2, earlier: script.slice(0, 2) });
+    reply.accept(script[2] ?? 0);
+    expect(reply.take(1).sample).not.toHaveProperty("earlier");
+  });
+
+  test("stopped before it has caught up, it keeps what was seen", () => {
+    const stopped = finish(new Reply({ ...options, maxTokens: 100 }), 3, 3);
+    const reply = new Reply({ ...options, maxTokens: 100, drawn: script.slice(0, 3) });
+    reply.take(2);
+    reply.accept(null);
+    reply.stop("stopped");
+    expect(finish(reply, 2)).toEqual({ ...stopped, draws: [] });
+  });
+});

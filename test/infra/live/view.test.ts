@@ -30,6 +30,16 @@ test("a newer fence starts anew, an older one is not heard any more", () => {
   expect(texts([frame(2, 0, "new"), frame(1, 0, "old words")])).toBe("new");
 });
 
+test("a successor that says the same takes nothing back, and goes on", () => {
+  const seen = [frame(1, 0, "old words")];
+  expect(texts([...seen, frame(2, 0, "old")])).toBe("old words");
+  expect(texts([...seen, frame(2, 0, "old"), frame(1, 0, "old words and no more")])).toBe(
+    "old words",
+  );
+  expect(texts([...seen, frame(2, 0, "old"), frame(2, 3, " words, new")])).toBe("old words, new");
+  expect(texts([...seen, frame(2, 0, "old"), frame(2, 0, "old wood")])).toBe("old wood");
+});
+
 test("whatever is lost, repeated or reordered, the view is a prefix of the reply", () => {
   const reply = "The quick brown fox jumps over the lazy dog.";
   const frames = fc.array(

@@ -3,7 +3,10 @@ import { History } from "#infra/ledger/history.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { advance, parseLogHead } from "#infra/ledger/tokenlog.ts";
 import { type Claim, leaseMs, Mailbox, mailboxLengthMax } from "#infra/mailbox/mailbox.ts";
+import { tokensOfPartial } from "#infra/mailbox/partial.ts";
+import type { EyrieError } from "#infra/errors/error.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
+import { plainRecords } from "#infra/redis/records.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { RedisServer } from "#test/redis/server.ts";
@@ -117,7 +120,8 @@ describe("claim", () => {
     expect(second.claims).toBe(2);
     await mailbox.release(second, { forgive: true });
     const third = await claimed();
-    expect(third.claims).toBe(1);
+    // Forgiven is this claim, not those before it.
+    expect(third.claims).toBe(2);
     await commit(third);
     await mailbox.release(third, { forgive: false });
     expect((await claimed()).claims).toBe(1);
@@ -267,4 +271,91 @@ test("fighting workers lose, double and reorder nothing, through kill -9 of Redi
       Array.from({ length: turnsEach }, (_, turn) => 1000 * (index + 1) + turn + 1),
     );
   }
+});
+
+/** What the claim's worker would go on from. */
+function handedOver(claim: Claim, changes: object = {}): readonly number[] {
+  const { head, logHead, partial } = claim;
+  const wanted = { conversation, turn: head.id, attempt: head.attempt, logHead, fingerprint: "f" };
+  const damaged = (error: EyrieError): never => {
+    throw error;
+  };
+  const by = { records: plainRecords, damaged };
+  return tokensOfPartial(partial, { ...wanted, ...changes }, by);
+}
+
+describe("handing over", () => {
+  const drawn = { fingerprint: "f", tokens: [5, 6, 7] };
+
+  test("the next claim gets what was drawn, once the lease is free, and is the first", async () => {
+    await mailbox.append(aTurn(1));
+    const first = await claimed();
+    expect([first.partial, handedOver(first)]).toEqual(["", []]);
+    expect(await mailbox.handOver(first, drawn)).toBe(1);
+    const second = await claimed("w2");
+    expect(handedOver(second)).toEqual([5, 6, 7]);
+    expect(second.claims).toBe(1);
+    // The successor dies: its successor goes on from the same place.
+    await truth.del(conversationKeys(conversation).lease);
+    const third = await claimed("w3");
+    expect(handedOver(third)).toEqual([5, 6, 7]);
+    expect(third.claims).toBe(2);
+    await commit(third);
+    expect(await truth.exists(conversationKeys(conversation).partial)).toBe(0);
+  });
+
+  test("counts for its own attempt, place and model only", async () => {
+    await mailbox.append(aTurn(1));
+    await mailbox.handOver(await claimed(), drawn);
+    const claim = await claimed();
+    for (const other of [
+      { turn: "2" },
+      { attempt: 1 },
+      { logHead: "0:1:1" },
+      { fingerprint: "g" },
+    ]) {
+      expect(handedOver(claim, other)).toEqual([]);
+    }
+  });
+
+  test("is refused to one whose lease is another's, whose log moved or whose turn is gone", async () => {
+    const { lease, partial } = conversationKeys(conversation);
+    await mailbox.append(aTurn(1));
+    const zombie = await claimed();
+    await truth.del(lease);
+    const successor = await claimed();
+    expect(await mailbox.handOver(zombie, drawn)).toBeNull();
+    await new History(truth).reset(conversation, "op");
+    // Given back all the same: there is mail.
+    expect(await mailbox.handOver(successor, drawn)).toBe(1);
+    expect(await truth.exists(lease, partial)).toBe(0);
+    const third = await claimed();
+    await commit(third);
+    expect(await mailbox.handOver(third, drawn)).toBe(0);
+    expect(await truth.exists(lease, partial)).toBe(0);
+  });
+
+  test("one flipped bit, and it is refused by name", async () => {
+    await mailbox.append(aTurn(1));
+    await mailbox.handOver(await claimed(), drawn);
+    const claim = await claimed();
+    const record = Buffer.from(claim.partial);
+    const wanted = {
+      conversation,
+      turn: claim.head.id,
+      attempt: 0,
+      logHead: claim.logHead,
+      fingerprint: "f",
+    };
+    for (let bit = 0; bit < 8 * record.length; bit++) {
+      const rotten = Buffer.from(record);
+      rotten[bit >> 3]! ^= 1 << (bit & 7);
+      const refused: string[] = [];
+      const tokens = tokensOfPartial(rotten.toString("latin1"), wanted, {
+        records: plainRecords,
+        damaged: ({ code }) => refused.push(code),
+      });
+      expect([tokens, refused]).toEqual([[], ["RECORD_CORRUPT"]]);
+    }
+  });
 });

@@ -1,0 +1,87 @@
+/** A worker that was not there for a while does not speak for a conversation any more. */
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { holdLease } from "#apps/worker/lease/lease.ts";
+import { systemClock } from "#infra/clock/clock.ts";
+import { LiveSubscriber } from "#infra/live/live.ts";
+import { type Claim, leaseMs } from "#infra/mailbox/mailbox.ts";
+import { duplicateRedis } from "#infra/redis/client.ts";
+import { conversationKeys } from "#infra/redis/keys.ts";
+import type { LiveFrame } from "#infra/turn/index.ts";
+import { TestPlatform } from "#test/platform/platform.ts";
+import { aConversation, aTurn } from "../../infra/turns.ts";
+
+let platform: TestPlatform;
+
+beforeAll(async () => {
+  platform = await TestPlatform.start();
+});
+
+beforeEach(async () => {
+  await platform.truth.flushall();
+});
+
+afterAll(async () => {
+  await platform.stop();
+});
+
+async function claim(): Promise<Claim> {
+  const turn = aTurn(1);
+  await platform.mailbox.append(turn);
+  const outcome = await platform.mailbox.claim(turn.conversation, "w");
+  if (outcome.kind !== "claimed") throw new Error(outcome.kind);
+  return outcome.claim;
+}
+
+/** Nothing else in this process runs meanwhile. */
+function block(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+test("after half a lease of standstill it is given up before any timer has run", async () => {
+  const held = holdLease(platform.mailbox, await claim(), systemClock);
+  block(leaseMs / 2 + 50);
+  expect(held.lost.aborted).toBe(false);
+  expect(held.mine()).toBe(false);
+  expect(held.lost.aborted).toBe(true);
+});
+
+test("renewed, it is held for longer than it lives; taken by another, it is given up", async () => {
+  const first = await claim();
+  const held = holdLease(platform.mailbox, first, systemClock);
+  await new Promise((done) => setTimeout(done, leaseMs + 500));
+  expect(held.mine()).toBe(true);
+  await platform.truth.set(conversationKeys(first.conversation).lease, "9:other");
+  await expect.poll(() => held.lost.aborted).toBe(true);
+  held.letGo();
+}, 30_000);
+
+test("a frozen worker that wakes up says nothing, and is not counted as dead", async () => {
+  // So hot and long that it is at it all the time.
+  const hot = { temperature: 6, topP: 1, presencePenalty: 0, frequencyPenalty: 0, penaltyDecay: 1 };
+  const turns = [1, 2, 3, 4, 5, 6].map((id) =>
+    aTurn(id, { conversation: aConversation(`frozen-${id}`), sampling: hot, maxTokens: 4_000 }),
+  );
+  const frames: LiveFrame[] = [];
+  const subscriber = new LiveSubscriber(await duplicateRedis(platform.state));
+  for (const { conversation } of turns) {
+    await subscriber.subscribe(conversation, (frame) => frames.push(frame));
+  }
+  const frozen = await platform.worker();
+  for (const turn of turns) await platform.say(turn);
+  await expect.poll(() => frames.length, { interval: 1 }).toBeGreaterThan(turns.length);
+  frozen.signal("SIGSTOP");
+  const heldBefore = await Promise.all(
+    turns.map(async ({ conversation }) => platform.truth.get(conversationKeys(conversation).lease)),
+  );
+  const successor = await platform.worker();
+  for (const turn of turns) await platform.reply(turn, 60_000);
+  frames.length = 0;
+  frozen.signal("SIGCONT");
+  const held = heldBefore.filter((lease) => lease !== null).length;
+  expect(held).toBeGreaterThan(0);
+  await expect.poll(() => frozen.output.split('"lease lost"').length - 1).toBe(held);
+  expect(frames).toEqual([]);
+  const records = await Promise.all(turns.map(async (turn) => platform.reply(turn)));
+  expect(records.map(({ status }) => status)).toEqual(turns.map(() => "committed"));
+  await Promise.all([frozen.end(), successor.end()]);
+}, 120_000);
