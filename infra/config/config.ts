@@ -33,7 +33,7 @@ function choice<const T extends readonly [string, ...string[]]>(values: T, fallb
 
 const redisUrl = optionalText.refine(
   (url) => url === undefined || parseAddress(url) !== null,
-  "is none of redis://…, rediss://…, unix:…, redis+sentinel://host,host,…/name, redis+cluster://host,host,…",
+  "is no redis://…, unix:…, redis+sentinel://host,…/name or redis+cluster://host,…",
 );
 
 function address(fallback: string) {
