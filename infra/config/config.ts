@@ -33,7 +33,7 @@ function choice<const T extends readonly [string, ...string[]]>(values: T, fallb
 
 const redisUrl = optionalText.refine(
   (url) => url === undefined || parseAddress(url) !== null,
-  "is none of redis://…, rediss://…, unix:…, redis+sentinel://host,host,…/name, redis+cluster://host,host,…",
+  "is no redis://, unix:, redis+sentinel://host,…/name or redis+cluster://host,… address",
 );
 
 function address(fallback: string) {
@@ -45,7 +45,7 @@ function address(fallback: string) {
 
 export const configSchema = z.object({
   REDIS_URL: redisUrl.describe(
-    "Redis for truth: mailboxes, token logs, ledger, queues; one server, sentinels or a cluster. Empty: Eyrie runs its own.",
+    "Truth: mailboxes, logs, ledger, queues. One server, sentinels or a cluster; empty: our own.",
   ),
   STATE_REDIS_URL: redisUrl.describe(
     "Redis for state: snapshots and live text; likewise. Empty: Eyrie runs its own.",

@@ -1,4 +1,4 @@
-/** Nothing is shown as final that no replica has, where there is one; where there is none, it costs nothing. */
+/** Nothing is shown as final that no replica has, where there is one; without one it costs nothing. */
 import { afterEach, expect, test } from "vitest";
 import { Replication } from "#infra/redis/replication.ts";
 import { freePorts } from "#test/redis/fleet.ts";

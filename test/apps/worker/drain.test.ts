@@ -88,7 +88,7 @@ async function texts(turns: readonly Turn[]): Promise<string[]> {
   return records.map(({ text }) => text);
 }
 
-test("asked to end, it hands replies over; what was seen stays, the rest is what it would have been", async () => {
+test("asked to end, it hands replies over: what was seen stays, and the rest is the same", async () => {
   const { turns, frames } = await begin("handed");
   expect(await worker.end()).toBe(0);
   expect(await partials(turns)).toBe(streams);

@@ -26,7 +26,7 @@ afterAll(async () => {
   await platform.stop();
 }, 60_000);
 
-test("kill -9 of the master in the middle of conversations: they go on, nothing that was replicated is lost", async ({
+test("kill -9 of the master: conversations go on, nothing that was replicated is lost", async ({
   task,
 }) => {
   const said: Turn[] = [];
