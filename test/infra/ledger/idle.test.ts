@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { retain } from "#apps/worker/turnloop/retention.ts";
 import { parseLogHead } from "#infra/ledger/tokenlog.ts";
+import { KeyRing, newKey } from "#infra/redis/keyring.ts";
 import { conversationKeys, conversationPattern } from "#infra/redis/keys.ts";
+import { plainRecords, Records } from "#infra/redis/records.ts";
 import {
   communityId,
   type ConversationId,
@@ -16,14 +18,18 @@ import { Workshop } from "../conversation/workshop.ts";
 const idleBytesMax = 4096;
 const conversation = conversationId("discord-1234567890123456789");
 let workshop: Workshop;
+let shop: Workshop;
 
 beforeAll(async () => {
-  workshop = await Workshop.open();
+  shop = await Workshop.open();
 });
 
-afterAll(async () => workshop.close());
+afterAll(async () => shop.close());
 
-beforeEach(async () => workshop.empty());
+beforeEach(async () => {
+  workshop = shop;
+  await shop.empty();
+});
 
 /** Ids as a vocabulary of 65,529 gives them: half of them among the most used. */
 function hundredTokens(turn: number): number[] {
@@ -74,7 +80,11 @@ async function talk(turns: number): Promise<void> {
   for (let index = 1; index <= turns; index++) await ordinaryTurn(index);
 }
 
-test("takes 4 KiB in truth at most after ten ordinary turns", async () => {
+test.each([
+  ["plain", plainRecords],
+  ["sealed", new Records(KeyRing.parse(newKey()))],
+])("takes 4 KiB in truth at most after ten ordinary turns, %s", async (_, records) => {
+  workshop = shop.with(records);
   await talk(10);
   expect(await workshop.truth.llen(conversationKeys(conversation).log)).toBe(10);
   expect(await idleBytes(conversation)).toBeLessThanOrEqual(idleBytesMax);
