@@ -14,6 +14,7 @@ import { Conversations } from "#infra/conversation/conversations.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { LivePublisher } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { batchWrites } from "#infra/redis/batching.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import { createMetrics, serveHealth } from "#infra/telemetry/health.ts";
@@ -25,6 +26,7 @@ import { createWorkerMetrics } from "./metrics.ts";
 import { openWorkerModel } from "./model.ts";
 import { Answerer } from "./turnloop/answer.ts";
 import { Batch } from "./turnloop/batch.ts";
+import { Parked } from "./turnloop/parked.ts";
 import { Slots } from "./turnloop/slots.ts";
 import { States } from "./turnloop/states.ts";
 
@@ -34,6 +36,8 @@ const dayMs = 24 * 3600_000;
 const idleSweepMs = 10 * 60_000;
 /** Running turns may finish for this long after a close is asked for. */
 const drainMsMax = 10_000;
+/** States may be saved for this long after that; the others are replayed from their token logs. */
+const saveMsMax = 8_000;
 
 export interface RunningWorker {
   readonly id: string;
@@ -43,16 +47,23 @@ export interface RunningWorker {
   close(): Promise<void>;
 }
 
+/** Of `EngineOptions.backendModule`. */
+export interface WorkerOptions {
+  readonly log: Log;
+  readonly backendModule?: string;
+}
+
 export async function startWorker(
   config: Config,
   addresses: RedisUrls,
-  log: Log,
+  { log, backendModule }: WorkerOptions,
 ): Promise<RunningWorker> {
   const model = await openWorkerModel(config.EYRIE_MODEL, wantedVariant(config));
   const engine = await Engine.open({
     modelDirectory: config.EYRIE_MODEL,
     quantise: wantedVariant(config),
     backend: config.EYRIE_BACKEND,
+    backendModule,
     stateCodec: config.EYRIE_STATE_CODEC,
     slots: config.EYRIE_SLOTS,
     threads: config.EYRIE_THREADS === 0 ? physicalCores() : config.EYRIE_THREADS,
@@ -60,6 +71,7 @@ export async function startWorker(
   const truth = await connectRedis(addresses.truthUrl);
   const state = await connectRedis(addresses.stateUrl);
   const control = await duplicateRedis(truth);
+  for (const client of [truth, state, control]) batchWrites(client);
   const bell = new WakeBell(truth);
   const ledger = new Ledger(truth);
   const mailbox = new Mailbox(truth);
@@ -71,7 +83,13 @@ export async function startWorker(
   const states = new States(
     engine,
     { ledger, mailbox, snapshots: new SnapshotStore(state) },
-    { fingerprint: model.fingerprint, log, clock: systemClock },
+    {
+      fingerprint: model.fingerprint,
+      parked: new Parked(config.EYRIE_PARKED_MIB * 2 ** 20),
+      metrics,
+      clock: systemClock,
+      log,
+    },
   );
   const answerer = new Answerer({
     worker: id,
@@ -154,7 +172,7 @@ export async function startWorker(
     const patience = setTimeout(() => answerer.leave(), drainMsMax);
     await wakes.close();
     clearTimeout(patience);
-    for (const { slot, tenant } of slots.idle()) await states.saveIdle(slot, tenant);
+    await states.saveAll(slots.idle(), AbortSignal.timeout(saveMsMax));
     await health.close();
     await bell.close();
     await engine.close();

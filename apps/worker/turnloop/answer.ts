@@ -111,7 +111,7 @@ export class Answerer {
   async #claim(
     conversation: ConversationId,
   ): Promise<{ readonly claim: Claim; readonly leave: () => void } | null> {
-    const { clock, mailbox, worker } = this.#parts;
+    const { clock, mailbox, metrics, worker } = this.#parts;
     const startedMs = clock.monotonicMs();
     for (;;) {
       const alone = (await mailbox.claimsOfHead(conversation)) >= claimsOfSuspect;
@@ -120,7 +120,12 @@ export class Answerer {
         leave();
         throw error;
       });
-      if (outcome.kind === "claimed") return { claim: outcome.claim, leave };
+      if (outcome.kind === "claimed") {
+        const { claims, head } = outcome.claim;
+        const waitedMs = Math.max(0, clock.nowMs() - head.receivedAtMs);
+        if (claims === 1) metrics.claimSeconds.observe(waitedMs / 1000);
+        return { claim: outcome.claim, leave };
+      }
       leave();
       if (outcome.kind === "empty") return null;
       // Renewed by somebody alive: that worker rings again if mail is left when it is done.
@@ -148,10 +153,10 @@ export class Answerer {
     const { conversation, logHead, source } = claim;
     const room = slots.take(conversation, source === null ? null : { source, logHead });
     // Asked for before anything is waited for: the next turn of the source may change that slot.
-    const inherited = this.#parts.states.inherit(room);
+    const inherited = this.#parts.states.inherit(room, claim);
     let tenant: Tenant | null = null;
     try {
-      if (room.evicted !== null) await this.#parts.states.saveIdle(room.slot, room.evicted);
+      if (room.evicted !== null) await this.#parts.states.park(room.slot, room.evicted);
       const restored = await this.#parts.states.restore(claim, room, inherited);
       if (restored === null) return "log-moved";
       const { outcome, writer } = await this.#run(held, {
@@ -248,7 +253,8 @@ export class Answerer {
       ended.abort();
       leave.removeEventListener("abort", running.cancel);
       writer.close({ done: false });
-      await unlisten();
+      // Not waited for: what comes late is for nobody.
+      unlisten().catch(() => undefined);
     }
   }
 

@@ -1,6 +1,9 @@
 /**
  * Turns progress into live frames: the first word at once, then at most one frame per interval.
  * Frames are hints, so a failed publish is forgotten.
+ *
+ * All replies of a worker publish on the same beat, so that their frames travel together; a frame holds
+ * what is new since the one before, and once a second all of it, for a reader who missed one.
  */
 import type { Clock } from "#infra/clock/clock.ts";
 import { frameCharactersMax, type LivePublisher } from "#infra/live/live.ts";
@@ -8,7 +11,9 @@ import type { ConversationId, TurnKey } from "#infra/turn/index.ts";
 import type { Reply } from "./reply.ts";
 
 /** Between two frames of a reply; Discord shows an edit a second at best. */
-const frameMs = 75;
+const frameMs = 100;
+/** Of so many frames one holds the whole text. */
+const wholeEvery = 10;
 
 export class LiveWriter {
   readonly #publisher: LivePublisher;
@@ -17,9 +22,10 @@ export class LiveWriter {
   readonly #reply: Reply;
   readonly #clock: Clock;
   #published = "";
-  /** The wait for the next frame. */
-  #waiting: AbortController | null = null;
-  #lastMs = -Infinity;
+  #frames = 0;
+  /** The next frame is waited for. */
+  #waiting = false;
+  readonly #closed = new AbortController();
 
   constructor(
     publisher: LivePublisher,
@@ -39,31 +45,31 @@ export class LiveWriter {
   }
 
   progress(): void {
-    if (this.#waiting !== null) return;
-    const waiting = new AbortController();
-    this.#waiting = waiting;
-    const waitMs = Math.max(0, this.#lastMs + frameMs - this.#clock.monotonicMs());
-    void this.#clock.sleep(waitMs, waiting.signal).then(() => {
-      if (!waiting.signal.aborted) this.#publish();
+    if (this.#waiting) return;
+    this.#waiting = true;
+    const { signal } = this.#closed;
+    const waitMs = this.#frames === 0 ? 0 : frameMs - (this.#clock.monotonicMs() % frameMs);
+    void this.#clock.sleep(waitMs, signal).then(() => {
+      if (!signal.aborted) this.#publish();
     });
   }
 
   /** Says that the ledger has the reply, or simply goes quiet. */
   close(options: { readonly done: boolean }): void {
-    this.#waiting?.abort();
-    this.#waiting = null;
+    this.#closed.abort();
     if (!options.done) return;
     const { turn, attempt } = this.#frame;
     this.#send({ kind: "done", turn, attempt });
   }
 
   #publish(): void {
-    this.#waiting = null;
+    this.#waiting = false;
     const text = this.#reply.text;
     if (text === this.#published) return;
-    this.#lastMs = this.#clock.monotonicMs();
+    const whole = this.#frames++ % wholeEvery === 0 || !text.startsWith(this.#published);
+    const from = whole ? 0 : this.#published.length;
     this.#published = text;
-    const at = Math.max(0, text.length - frameCharactersMax);
+    const at = Math.max(from, text.length - frameCharactersMax);
     const { turn, attempt, fence } = this.#frame;
     const tokens = this.#reply.replyTokens;
     this.#send({ kind: "text", turn, attempt, fence, at, text: text.slice(at), tokens });
