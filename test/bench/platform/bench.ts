@@ -91,9 +91,10 @@ class Load {
       const asked = this.#say(arrival, plannedMs);
       if (asked !== null) said.push({ asked, arrival });
     };
-    const lateness = generate(level.arrivals, { ...realTime, speak }, signal);
-    const [before, after] = await this.#window(level, startMs, signal);
-    const lateMs = await lateness;
+    const [lateMs, [before, after]] = await Promise.all([
+      generate(level.arrivals, { ...realTime, speak }, signal),
+      this.#window(level, startMs, signal),
+    ]);
     const measured = said.filter(({ arrival }) => arrival.atMs >= level.warmMs);
     const ofChannels = measured.filter(({ arrival }) => arrival.group === "channels");
     const ofCrowd = measured.filter(({ arrival }) => arrival.group === "crowd");
