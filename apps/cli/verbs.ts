@@ -1,5 +1,6 @@
 /** Every verb with its words; the code behind one is loaded when it is called. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { workloadNames } from "./bench/platform.ts";
 import { shapeNames } from "./bench/shapes.ts";
 import { undoTurnsMax } from "#infra/ledger/past-turn.ts";
 import { defaultSampling } from "#infra/config/model-card.ts";
@@ -227,6 +228,21 @@ function describeBench(program: Command): void {
     .option("--history <file>", "add the figures to this file, one line of JSON a run")
     .option("--json", "print JSON")
     .action(async (options) => (await import("./verbs/bench.ts")).engine(options));
+  verb(bench, "platform")
+    .description("what the platform takes around the model, under planned loads; a scripted model")
+    .requiredOption(
+      "--workload <names>",
+      `comma-separated: ${workloadNames.join(", ")}`,
+      listOf(workloadNames),
+    )
+    .option("--minutes <m>", "length of each; default: the workload's own", minutes)
+    .option("--runs <n>", "runs of each workload", positive, 1)
+    .option("--seed <n>", "equal seeds give equal arrivals; every run takes the next", positive, 1)
+    .option("--strict", "exit with 1 when a goal is missed")
+    .option("--plot <file>", "where to draw it; default: bench-platform.svg in EYRIE_HOME")
+    .option("--history <file>", "add the figures to this file, one line of JSON a run")
+    .option("--json", "print JSON")
+    .action(async (options) => (await import("./verbs/bench-platform.ts")).platform(options));
 }
 
 /** Sub-commands inherit neither silence nor exceptions by themselves. */
@@ -254,6 +270,12 @@ function quantiseOption(): Option {
 function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("not a number");
+  return value;
+}
+
+function minutes(text: string): number {
+  const value = number(text);
+  if (value <= 0 || value > 24 * 60) throw new InvalidArgumentError("not above 0 and at most 1440");
   return value;
 }
 

@@ -15,6 +15,7 @@ import { loadTranslator, type Translator } from "#infra/i18n/i18n.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { LiveSubscriber } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { batchWrites } from "#infra/redis/batching.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
 import { openRecords, type Records } from "#infra/redis/records.ts";
 import { hasSuccessors } from "#infra/redis/address.ts";
@@ -37,6 +38,8 @@ import { type GatewayMetrics, gatewayMetrics } from "./metrics.ts";
 import { Pacer } from "./render/pacer.ts";
 import { Renders } from "./render/renders.ts";
 
+/** What Discord allows a bot. */
+const requestsPerSecondMax = 50;
 /** How long a closing gateway waits for turns on their way into a mailbox, … */
 const drainMsMax = 3_000;
 /** … and for each of its rooms. */
@@ -51,6 +54,8 @@ export interface GatewayOptions {
   readonly signal?: AbortSignal;
   /** Shortest time between two edits of a reply; tests shorten it. */
   readonly editIntervalMsMin?: number;
+  /** Of the whole bot; Discord's 50 unless it has granted more. */
+  readonly requestsPerSecondMax?: number;
 }
 
 export interface Gateway {
@@ -114,13 +119,18 @@ async function open(
   await assertSafe({ truth, state }, { production, log });
   const listening = await duplicateRedis(state);
   onClose(async () => listening.quit());
+  for (const client of [truth, state, listening]) batchWrites(client);
   const replication = new Replication(truth, { expected: hasSuccessors(options.truthUrl) });
   onClose(async () => replication.close());
   const bell = new WakeBell(truth);
   onClose(async () => bell.close());
   const conversations = new Conversations({ truth, state }, bell, records);
 
-  const rest = new REST({ api: config.DISCORD_API_URL, version: "10" }).setToken(token);
+  const rest = new REST({
+    api: config.DISCORD_API_URL,
+    version: "10",
+    globalRequestsPerSecond: options.requestsPerSecondMax ?? requestsPerSecondMax,
+  }).setToken(token);
   onClose(async () => {
     rest.clearHashSweeper();
     rest.clearHandlerSweeper();

@@ -4,5 +4,5 @@ import { runProcess } from "#infra/process/process.ts";
 import { startWorker } from "./worker.ts";
 
 await runProcess("worker", async (config, log) =>
-  startWorker(config, requireRedisUrls(config), log),
+  startWorker(config, requireRedisUrls(config), { log }),
 );

@@ -6,7 +6,10 @@ export interface WorkerMetrics {
   readonly turns: Counter<"end">;
   readonly failures: Counter;
   readonly timeToFirstToken: Histogram;
+  /** Of turns that nobody has claimed before. */
+  readonly claimSeconds: Histogram;
   readonly commitSeconds: Histogram;
+  readonly stateBytes: Counter<"direction">;
   readonly step: (report: StepReport) => void;
 }
 
@@ -54,10 +57,22 @@ export function createWorkerMetrics(registry: Registry, running: () => number): 
       buckets: [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
       registers,
     }),
+    claimSeconds: new Histogram({
+      name: "eyrie_worker_claim_seconds",
+      help: "From a turn's arrival at the gateway to its first claim, by the two machines' clocks",
+      buckets: [0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.5, 1, 2, 5],
+      registers,
+    }),
     commitSeconds: new Histogram({
       name: "eyrie_worker_commit_seconds",
       help: "Time of the commit script, round trip included",
-      buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5],
+      buckets: [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.5],
+      registers,
+    }),
+    stateBytes: new Counter({
+      name: "eyrie_worker_state_bytes_total",
+      help: "Bytes of snapshots written to the snapshot store and read from it",
+      labelNames: ["direction"],
       registers,
     }),
     step: (report) => {

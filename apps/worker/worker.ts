@@ -15,6 +15,7 @@ import { Conversations } from "#infra/conversation/conversations.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { LivePublisher } from "#infra/live/live.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { batchWrites } from "#infra/redis/batching.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
 import { openRecords } from "#infra/redis/records.ts";
 import { assertSafe } from "#infra/redis/safety.ts";
@@ -28,6 +29,7 @@ import { createWorkerMetrics } from "./metrics.ts";
 import { openWorkerModel } from "./model.ts";
 import { Answerer } from "./turnloop/answer.ts";
 import { Batch } from "./turnloop/batch.ts";
+import { Parked } from "./turnloop/parked.ts";
 import { Slots } from "./turnloop/slots.ts";
 import { States } from "./turnloop/states.ts";
 
@@ -50,16 +52,23 @@ export interface RunningWorker {
   close(): Promise<void>;
 }
 
+/** Of `EngineOptions.backendModule`. */
+export interface WorkerOptions {
+  readonly log: Log;
+  readonly backendModule?: string;
+}
+
 export async function startWorker(
   config: Config,
   addresses: RedisUrls,
-  log: Log,
+  { log, backendModule }: WorkerOptions,
 ): Promise<RunningWorker> {
   const model = await openWorkerModel(config.EYRIE_MODEL, wantedVariant(config));
   const engine = await Engine.open({
     modelDirectory: config.EYRIE_MODEL,
     quantise: wantedVariant(config),
     backend: config.EYRIE_BACKEND,
+    backendModule,
     stateCodec: config.EYRIE_STATE_CODEC,
     slots: config.EYRIE_SLOTS,
     threads: config.EYRIE_THREADS === 0 ? physicalCores() : config.EYRIE_THREADS,
@@ -70,6 +79,7 @@ export async function startWorker(
   const production = config.EYRIE_PROFILE === "production";
   await assertSafe({ truth, state }, { production, log });
   const control = await duplicateRedis(truth);
+  for (const client of [truth, state, control]) batchWrites(client);
   const bell = new WakeBell(truth);
   const ledger = new Ledger(truth, records);
   const mailbox = new Mailbox(truth, records);
@@ -81,7 +91,13 @@ export async function startWorker(
   const states = new States(
     engine,
     { ledger, mailbox, snapshots: new SnapshotStore(state, records) },
-    { fingerprint: model.fingerprint, log, clock: systemClock },
+    {
+      fingerprint: model.fingerprint,
+      parked: new Parked(config.EYRIE_PARKED_MIB * 2 ** 20),
+      metrics,
+      clock: systemClock,
+      log,
+    },
   );
   const answerer = new Answerer({
     worker: id,
@@ -166,16 +182,11 @@ export async function startWorker(
     const patience = setTimeout(() => answerer.leave(), drainMs);
     await politely("turns left to their leases", drainMs + handOverMsMax, wakes.close());
     clearTimeout(patience);
-    await politely("states not saved", saveMsMax, saveStates());
+    const saved = states.saveAll(slots.idle(), AbortSignal.timeout(saveMsMax));
+    await politely("states not saved", saveMsMax + goodbyeMsMax, saved);
     const ends = Promise.all([health.close(), bell.close(), engine.close()]);
     await politely("not closed cleanly", goodbyeMsMax, ends);
     for (const client of [control, truth, state]) client.disconnect();
-  }
-
-  async function saveStates(): Promise<void> {
-    for (const { slot, tenant } of slots.idle()) {
-      if (!(await states.saveIdle(slot, tenant))) return;
-    }
   }
 
   /** What cannot be done in time is not done: everything here is repaired by others. */

@@ -87,6 +87,9 @@ export const configSchema = z.object({
     "What a conversation's state is kept as between turns: `int8` takes 26 % of the bytes of `f32`.",
   ),
   EYRIE_SLOTS: integer(16, 1, 512).describe("Conversations a worker runs in one batch."),
+  EYRIE_PARKED_MIB: integer(256, 0, 1_048_576).describe(
+    "Memory of a worker for states of conversations at rest, MiB; 7B in `int8` takes 8.6 for each.",
+  ),
   EYRIE_THREADS: integer(0, 0, 256).describe("Threads of the engine; 0 means physical cores."),
   EYRIE_REPLY_TOKENS_MAX: integer(512, 1, 8192).describe("Tokens of one reply at most."),
   EYRIE_MESSAGE_TOKENS_MAX: integer(4096, 16, 65536).describe(

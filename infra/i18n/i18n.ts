@@ -41,10 +41,20 @@ export async function loadTranslator(): Promise<Translator> {
     interpolation: { escapeValue: false },
     returnNull: false,
   });
+  // What has no values is the same every time, and looking it up is not cheap.
+  const fixed = new Map<string, string>();
+  const fixedText = (locale: string, key: string): string => {
+    const known = fixed.get(`${locale} ${key}`);
+    if (known !== undefined) return known;
+    const text = i18n.t(key, { lng: locale });
+    fixed.set(`${locale} ${key}`, text);
+    return text;
+  };
   return {
     locales,
     resolve: (locale) => resolveLocale(locale, locales),
-    text: (locale, key, values = {}) => i18n.t(key, { lng: locale, ...values }),
+    text: (locale, key, values) =>
+      values === undefined ? fixedText(locale, key) : i18n.t(key, { lng: locale, ...values }),
     error: (locale, error) => i18n.t(`errors:${error.code}`, { lng: locale, ...error.values }),
   };
 }

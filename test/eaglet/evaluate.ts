@@ -12,6 +12,7 @@
 import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { type Bar, barsSvg } from "#apps/cli/bench/plot.ts";
 import { readModelCard } from "#infra/config/model-card.ts";
 import { identifyLanguage } from "#infra/language/identify.ts";
 import { z } from "zod";
@@ -19,7 +20,6 @@ import { openModel } from "#kernels/model/model.ts";
 import { type HeldOut, leftOut, readHeldOut, readIntents } from "./corpus.ts";
 import { askFacts } from "./facts.ts";
 import { isDegenerate, NearestAnswer, NearestQuestion } from "./judge.ts";
-import { barsSvg } from "./picture.ts";
 import { Speaker, type SpokenReply } from "./speaker.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -140,29 +140,40 @@ writeFileSync(
   path("topics.svg"),
   barsSvg({
     title: `${modelName}, ${exam} exam: held-out questions answered to the topic`,
-    value: "the model",
-    mark: "nearest training question",
-    bars: Object.entries(results).map(([language, { topic, baselineTopic }]) => ({
-      name: language,
-      value: topic,
-      mark: baselineTopic,
-    })),
+    parts: [
+      {
+        title: "the model",
+        marks: "nearest training question",
+        limit: 100,
+        bars: Object.entries(results).map(([language, { topic, baselineTopic }]) =>
+          bar(language, topic, baselineTopic),
+        ),
+      },
+    ],
   }),
 );
 writeFileSync(
   path("facts.svg"),
   barsSvg({
     title: `${modelName}: names, colours and numbers recalled two turns later`,
-    value: "told before",
-    mark: "never told",
-    bars: Object.entries(facts).map(([language, { told, untold }]) => ({
-      name: language,
-      value: told,
-      mark: untold,
-    })),
+    parts: [
+      {
+        title: "told before",
+        marks: "never told",
+        limit: 100,
+        bars: Object.entries(facts).map(([language, { told, untold }]) =>
+          bar(language, told, untold),
+        ),
+      },
+    ],
   }),
 );
 writeFileSync(
   path("json"),
   `${JSON.stringify({ model: modelName, exam, overall: figures, languages: results, facts }, null, 1)}\n`,
 );
+
+/** Percent of a language's questions. */
+function bar(name: string, value: number, mark: number): Bar {
+  return { name, value, mark, told: `${value} %`, colour: "#1f6fb2" };
+}

@@ -56,10 +56,11 @@ export class BenchChild<Q extends object, A> {
     }
   }
 
-  async end(): Promise<void> {
+  /** A child with processes of its own is asked to end them first, by SIGTERM. */
+  async end(signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<void> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const gone = new Promise((done) => this.#process.once("exit", done));
-    this.#process.kill("SIGKILL");
+    this.#process.kill(signal);
     await gone;
   }
 }

@@ -98,6 +98,8 @@ function niceCeiling(value: number): number {
 export interface Bar {
   readonly name: string;
   readonly value: number;
+  /** A tick across it: what it is to be compared with. */
+  readonly mark?: number;
   /** Stands at its end. */
   readonly told: string;
   readonly colour: string;
@@ -105,6 +107,8 @@ export interface Bar {
 
 export interface BarPart {
   readonly title: string;
+  /** What the marks of its bars stand for. */
+  readonly marks?: string;
   /** A line that no bar should pass. */
   readonly limit?: number;
   readonly bars: readonly Bar[];
@@ -114,6 +118,7 @@ const barHeight = 18;
 const barGap = 6;
 const namesWidth = 170;
 const toldWidth = 240;
+const markColour = "#d9480f";
 
 /** Horizontal bars, one part below the other, each with a scale of its own. */
 export function barsSvg(chart: {
@@ -122,20 +127,29 @@ export function barsSvg(chart: {
 }): string {
   const lines: string[] = [];
   let y = 50;
-  for (const { title, limit, bars } of chart.parts) {
+  for (const { title, marks, limit, bars } of chart.parts) {
     lines.push(text({ x: 16, y, anchor: "start", size: 13 }, title));
+    if (marks !== undefined) {
+      const x = width - toldWidth;
+      lines.push(tickMark(x, y - 12), text({ x: x + 8, y, anchor: "start" }, marks));
+    }
     y += 12;
-    const largest = Math.max(limit ?? 0, ...bars.map(({ value }) => value));
+    const values = bars.flatMap(({ value, mark }) => [value, mark ?? 0]);
+    const largest = Math.max(limit ?? 0, ...values);
     const toWidth = (value: number): number =>
       (value / largest) * (width - namesWidth - toldWidth - 16);
     const top = y;
-    for (const { name, value, told, colour } of bars) {
+    for (const { name, value, mark, told, colour } of bars) {
       const length = toWidth(value);
       lines.push(
         text({ x: namesWidth - 8, y: y + 13, anchor: "end" }, name),
         `<rect x="${namesWidth}" y="${y}" width="${length.toFixed(1)}" height="${barHeight}"`,
         ` fill="${colour}"/>`,
-        text({ x: namesWidth + length + 6, y: y + 13, anchor: "start" }, told),
+        text(
+          { x: namesWidth + Math.max(length, toWidth(mark ?? 0)) + 6, y: y + 13, anchor: "start" },
+          told,
+        ),
+        mark === undefined ? "" : tickMark(namesWidth + toWidth(mark), y),
       );
       y += barHeight + barGap;
     }
@@ -154,4 +168,9 @@ export function barsSvg(chart: {
     ...lines,
     `</svg>\n`,
   ].join("");
+}
+
+/** As high as a bar. */
+function tickMark(x: number, y: number): string {
+  return `<path d="M${x.toFixed(1)} ${y - 1}v${barHeight + 2}" stroke="${markColour}" stroke-width="2"/>`;
 }

@@ -4,12 +4,9 @@
  * For people a table and a drawing, for programs one JSON object; `--history` adds it as a line to a
  * file. Ctrl-C ends it without figures and leaves nothing behind.
  */
-import { execFileSync } from "node:child_process";
-import { appendFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { cpus } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { appendFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { loadConfig } from "#infra/config/config.ts";
-import { EyrieError } from "#infra/errors/error.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { physicalCores } from "#infra/process/cores.ts";
 import { exitWithParent } from "#infra/setup/parent.ts";
@@ -21,6 +18,7 @@ import {
   type EngineSpec,
 } from "../bench/engines.ts";
 import { type Bar, barsSvg } from "../bench/plot.ts";
+import { type Circumstances, circumstances, figure, refuseUnwritable } from "../bench/report.ts";
 import type { ShapeName } from "../bench/shapes.ts";
 import { bytes, columns } from "../output.ts";
 import { ProgressBar } from "../progress.ts";
@@ -41,11 +39,8 @@ export interface BenchEngineOptions {
   readonly history?: string;
 }
 
-interface Report extends BenchResult {
+interface Report extends BenchResult, Circumstances {
   readonly bench: "engine";
-  readonly date: string;
-  readonly commit: string | null;
-  readonly machine: string;
   readonly threads: number;
 }
 
@@ -91,8 +86,7 @@ export async function engine(options: BenchEngineOptions): Promise<void> {
   } finally {
     bar?.clear();
   }
-  const [date, machine] = [new Date().toISOString(), cpus()[0]?.model ?? "unknown"];
-  const report: Report = { bench: "engine", date, commit: commitOf(), machine, threads, ...result };
+  const report: Report = { bench: "engine", ...circumstances(), threads, ...result };
   if (options.history !== undefined) appendFileSync(options.history, `${JSON.stringify(report)}\n`);
   if (options.json === true) {
     process.stdout.write(`${JSON.stringify(report, null, 1)}\n`);
@@ -114,32 +108,6 @@ function specsOf({ backend, shape, quantise, block }: BenchEngineOptions): Engin
       }),
     ),
   );
-}
-
-/** Of this checkout; null outside of one. */
-function commitOf(): string | null {
-  const options = { cwd: import.meta.dirname, encoding: "utf8", stdio: "pipe" } as const;
-  try {
-    return execFileSync("git", ["describe", "--always", "--dirty", "--abbrev=12"], options).trim();
-  } catch {
-    return null;
-  }
-}
-
-/** Leaves no empty file behind: the run may be stopped before there is anything to write. */
-function refuseUnwritable(path: string): void {
-  try {
-    mkdirSync(dirname(resolve(path)), { recursive: true });
-    const isNew = !existsSync(path);
-    appendFileSync(path, "");
-    if (isNew) rmSync(path);
-  } catch (cause) {
-    throw new EyrieError(
-      "FOLDER_UNWRITABLE",
-      { path, reason: (cause as Error).message },
-      { cause },
-    );
-  }
 }
 
 function describe({ readBytesPerSecond, threads, rows, engines }: Report): string {
@@ -171,10 +139,6 @@ function describe({ readBytesPerSecond, threads, rows, engines }: Report): strin
 
 function nameOf({ backend, shape, quantise, block }: EngineSpec): string {
   return [shape, backend, quantise, ...(block === null ? [] : [`b${block}`])].join(" ");
-}
-
-function figure(value: number): string {
-  return String(Number(value.toPrecision(3)));
 }
 
 const colours: Readonly<Record<Quantise, string>> = {

@@ -25,6 +25,15 @@ export function replyTexts(
 ): ReplyTexts {
   const { buttons, translator } = parts;
   const { conversation, key, locale } = reply;
+  // Every edit shows the same button, and its signature is not cheap.
+  const rows = new Map<PartButton, MessageBody["components"]>([[null, []]]);
+  const makeRow = (action: NonNullable<PartButton>): MessageBody["components"] => {
+    const look =
+      action === "stop"
+        ? { label: translator.text(locale, "replies:stopButton"), emoji: "⏹️" }
+        : { label: translator.text(locale, "replies:regenerateButton"), emoji: "🔄" };
+    return [buttons.row([{ action, conversation, key }, look])];
+  };
   return {
     thinking: translator.text(locale, "replies:thinking"),
     empty: translator.text(locale, "replies:empty"),
@@ -36,12 +45,9 @@ export function replyTexts(
       return translator.text(locale, "replies:failed", { message, code });
     },
     row: (action) => {
-      if (action === null) return [];
-      const look =
-        action === "stop"
-          ? { label: translator.text(locale, "replies:stopButton"), emoji: "⏹️" }
-          : { label: translator.text(locale, "replies:regenerateButton"), emoji: "🔄" };
-      return [buttons.row([{ action, conversation, key }, look])];
+      const row = rows.get(action) ?? makeRow(action!);
+      rows.set(action, row);
+      return row;
     },
   };
 }

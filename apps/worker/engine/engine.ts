@@ -9,12 +9,15 @@ import { Worker } from "node:worker_threads";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import type { CanonicalState, Plan } from "#kernels/backends/contract.ts";
+import type { SnapshotHeader } from "#kernels/state/snapshot.ts";
+import { StepPacker, unpackResults } from "./packed-step.ts";
 import type {
   EngineCall,
   EngineInfo,
   EngineOptions,
   EngineReply,
   StepOutcome,
+  Unpacked,
 } from "./protocol.ts";
 
 interface OpenCall {
@@ -28,6 +31,7 @@ export class Engine {
   readonly failed: Promise<never>;
   readonly #thread: Worker;
   readonly #calls: OpenCall[];
+  readonly #packer = new StepPacker();
 
   private constructor(thread: Worker, calls: OpenCall[], info: EngineInfo) {
     const failed = Promise.withResolvers<never>();
@@ -59,9 +63,10 @@ export class Engine {
   }
 
   async step(plan: Plan): Promise<StepOutcome> {
-    const reply = await this.#call({ call: "step", plan });
+    const step = this.#packer.pack(plan);
+    const reply = await this.#call({ call: "step", step }, [step.numbers.buffer]);
     if (reply.reply !== "step") throw errorOf(reply);
-    return reply.outcome;
+    return { results: unpackResults(reply.tokens, plan), computeMs: reply.computeMs };
   }
 
   async writeState(slot: number, state: CanonicalState | null): Promise<void> {
@@ -73,6 +78,20 @@ export class Engine {
     const reply = await this.#call({ call: "readState", slot });
     if (reply.reply !== "readState") throw errorOf(reply);
     return reply.state;
+  }
+
+  /** A slot's settled state as a snapshot's bytes; this thread has no part in it. */
+  async pack(slot: number, header: SnapshotHeader): Promise<Uint8Array> {
+    const reply = await this.#call({ call: "pack", slot, header });
+    if (reply.reply !== "pack") throw errorOf(reply);
+    return reply.packed;
+  }
+
+  /** Fills a slot from a snapshot's bytes, if they are those of a state of this model. */
+  async unpack(slot: number, packed: Uint8Array, fingerprint: string): Promise<Unpacked> {
+    const reply = await this.#call({ call: "unpack", slot, packed, fingerprint });
+    if (reply.reply !== "unpack") throw errorOf(reply);
+    return reply.unpacked;
   }
 
   /**
@@ -90,11 +109,11 @@ export class Engine {
     await this.#thread.terminate();
   }
 
-  #call(call: EngineCall): Promise<EngineReply> {
+  #call(call: EngineCall, transfer: readonly ArrayBuffer[] = []): Promise<EngineReply> {
     return new Promise((resolve, reject) => {
       this.#calls.push({ resolve, reject });
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- not a window
-      this.#thread.postMessage(call);
+      this.#thread.postMessage(call, transfer);
     });
   }
 }

@@ -3,11 +3,12 @@ import type {
   Backend,
   BackendLimits,
   CanonicalState,
-  Plan,
   RowResult,
 } from "#kernels/backends/contract.ts";
 import type { ModelConfig } from "#kernels/model/config.ts";
 import type { StateCodec } from "#kernels/state/codec.ts";
+import type { PackedStep } from "./packed-step.ts";
+import type { SnapshotHeader, SnapshotRefusal } from "#kernels/state/snapshot.ts";
 import type { Quantise } from "#kernels/model/quantise/layout.ts";
 
 export type BackendName = "onnx" | "reference";
@@ -18,6 +19,8 @@ export interface EngineOptions extends BackendLimits {
   readonly stateCodec: StateCodec;
   /** Left out: as `openModel` chooses. */
   readonly quantise?: Quantise | undefined;
+  /** A module whose `open` is an `OpenBackend`, instead of `backend`; for tests and benchmarks. */
+  readonly backendModule?: string | undefined;
 }
 
 export interface EngineInfo {
@@ -30,11 +33,23 @@ export interface EngineInfo {
 }
 
 export type EngineCall =
-  | { readonly call: "step"; readonly plan: Plan }
+  | { readonly call: "step"; readonly step: PackedStep }
   | { readonly call: "writeState"; readonly slot: number; readonly state: CanonicalState | null }
   | { readonly call: "readState"; readonly slot: number }
+  | { readonly call: "pack"; readonly slot: number; readonly header: SnapshotHeader }
+  | {
+      readonly call: "unpack";
+      readonly slot: number;
+      readonly packed: Uint8Array;
+      readonly fingerprint: string;
+    }
   | { readonly call: "settle"; readonly slots: readonly number[] }
   | { readonly call: "close" };
+
+/** What a slot was filled with, or why it was left as it is. */
+export type Unpacked =
+  | { readonly kind: "snapshot"; readonly header: SnapshotHeader }
+  | { readonly kind: "refused"; readonly reason: SnapshotRefusal };
 
 export interface StepOutcome {
   readonly results: RowResult[];
@@ -44,9 +59,16 @@ export interface StepOutcome {
 
 export type EngineReply =
   | { readonly reply: "opened"; readonly info: EngineInfo }
-  | { readonly reply: "step"; readonly outcome: StepOutcome }
+  | {
+      readonly reply: "step";
+      /** As `packResults` puts them. */
+      readonly tokens: Int32Array<ArrayBuffer>;
+      readonly computeMs: number;
+    }
   | { readonly reply: "writeState" }
   | { readonly reply: "readState"; readonly state: CanonicalState }
+  | { readonly reply: "pack"; readonly packed: Uint8Array }
+  | { readonly reply: "unpack"; readonly unpacked: Unpacked }
   | { readonly reply: "settle"; readonly finite: readonly boolean[] }
   | { readonly reply: "close" }
   | {

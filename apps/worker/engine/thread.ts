@@ -6,13 +6,17 @@ import assert from "node:assert/strict";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Backend } from "#kernels/backends/contract.ts";
 import { ModelError } from "#kernels/errors.ts";
+import { stateLength } from "#kernels/model/config.ts";
 import { settleState } from "#kernels/state/codec.ts";
+import { packSnapshot, type SnapshotHeader, unpackSnapshot } from "#kernels/state/snapshot.ts";
 import { loadBackend } from "./backends.ts";
-import type { EngineCall, EngineOptions, EngineReply } from "./protocol.ts";
+import { packResults, StepUnpacker } from "./packed-step.ts";
+import type { EngineCall, EngineOptions, EngineReply, Unpacked } from "./protocol.ts";
 
 assert(parentPort !== null, "runs in a worker thread only");
 const port = parentPort;
 const options = workerData as EngineOptions;
+const steps = new StepUnpacker();
 
 function send(reply: EngineReply, transfer: ArrayBuffer[] = []): void {
   port.postMessage(reply, transfer);
@@ -29,10 +33,12 @@ function sendError(error: unknown): void {
 async function perform(backend: Backend, call: EngineCall): Promise<void> {
   switch (call.call) {
     case "step": {
+      const plan = steps.unpack(call.step);
       const started = performance.now();
-      const results = await backend.step(call.plan);
-      send({ reply: "step", outcome: { results, computeMs: performance.now() - started } });
-      return;
+      const results = await backend.step(plan);
+      const computeMs = performance.now() - started;
+      const tokens = packResults(results);
+      return send({ reply: "step", tokens, computeMs }, [tokens.buffer]);
     }
     case "writeState":
       backend.writeState(call.slot, call.state);
@@ -41,6 +47,12 @@ async function perform(backend: Backend, call: EngineCall): Promise<void> {
       const state = backend.readState(call.slot);
       return send({ reply: "readState", state }, [state.buffer as ArrayBuffer]);
     }
+    case "pack": {
+      const packed = pack(backend, call.slot, call.header);
+      return send({ reply: "pack", packed }, [packed.buffer as ArrayBuffer]);
+    }
+    case "unpack":
+      return send({ reply: "unpack", unpacked: unpack(backend, call) });
     case "settle":
       return send({ reply: "settle", finite: call.slots.map((slot) => settle(backend, slot)) });
     case "close":
@@ -51,6 +63,23 @@ async function perform(backend: Backend, call: EngineCall): Promise<void> {
   }
 }
 
+function pack(backend: Backend, slot: number, header: SnapshotHeader): Uint8Array {
+  const { headSize } = backend.config;
+  return packSnapshot(backend.readState(slot), header, { codec: options.stateCodec, headSize });
+}
+
+function unpack(backend: Backend, call: EngineCall & { readonly call: "unpack" }): Unpacked {
+  const { config } = backend;
+  const unpacked = unpackSnapshot(call.packed, {
+    fingerprint: call.fingerprint,
+    stateLength: stateLength(config),
+    headSize: config.headSize,
+  });
+  if (unpacked.kind === "refused") return unpacked;
+  backend.writeState(call.slot, unpacked.state);
+  return { kind: "snapshot", header: unpacked.header };
+}
+
 function settle(backend: Backend, slot: number): boolean {
   const state = backend.readState(slot);
   const finite = settleState(options.stateCodec, state, backend.config.headSize);
@@ -59,7 +88,7 @@ function settle(backend: Backend, slot: number): boolean {
 }
 
 try {
-  const open = await loadBackend(options.backend);
+  const open = await loadBackend(options);
   const { slots, threads, quantise, stateCodec } = options;
   const backend = await open(options.modelDirectory, { slots, threads }, { quantise });
   let last = Promise.resolve();

@@ -113,7 +113,7 @@ export class Answerer {
 
   /** `leave` is to be called when the turn no longer runs. */
   async #claim(wake: Wake): Promise<{ readonly claim: Claim; readonly leave: () => void } | null> {
-    const { bell, clock, mailbox, worker } = this.#parts;
+    const { bell, clock, mailbox, metrics, worker } = this.#parts;
     const { conversation } = wake;
     const startedMs = clock.monotonicMs();
     for (;;) {
@@ -128,7 +128,12 @@ export class Answerer {
         leave();
         throw error;
       });
-      if (outcome.kind === "claimed") return { claim: outcome.claim, leave };
+      if (outcome.kind === "claimed") {
+        const { claims, head } = outcome.claim;
+        const waitedMs = Math.max(0, clock.nowMs() - head.receivedAtMs);
+        if (claims === 1) metrics.claimSeconds.observe(waitedMs / 1000);
+        return { claim: outcome.claim, leave };
+      }
       leave();
       if (outcome.kind === "empty") return null;
       // Renewed by somebody alive: that worker rings again if mail is left when it is done.
@@ -178,10 +183,10 @@ export class Answerer {
     const { conversation, logHead, source } = claim;
     const room = slots.take(conversation, source === null ? null : { source, logHead });
     // Asked for before anything is waited for: the next turn of the source may change that slot.
-    const inherited = this.#parts.states.inherit(room);
+    const inherited = this.#parts.states.inherit(room, claim);
     let tenant: Tenant | null = null;
     try {
-      if (room.evicted !== null) await this.#parts.states.saveIdle(room.slot, room.evicted);
+      if (room.evicted !== null) await this.#parts.states.park(room.slot, room.evicted);
       const restored = await this.#parts.states.restore(claim, room, inherited);
       if ("kind" in restored) return restored;
       const { outcome, drawn, writer } = await this.#run(held, {
@@ -287,7 +292,8 @@ export class Answerer {
       ended.abort();
       leave.removeEventListener("abort", running.cancel);
       writer.close({ done: false });
-      await unlisten();
+      // Not waited for: what comes late is for nobody.
+      unlisten().catch(() => undefined);
     }
   }
 

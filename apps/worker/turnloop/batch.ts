@@ -5,6 +5,7 @@
  * rows never share one. A row leaves the batch when its reply is done, was cancelled, or its logits
  * were not finite; its mates never notice.
  */
+import type { PlanRow } from "#kernels/backends/contract.ts";
 import type { Engine } from "../engine/engine.ts";
 import { allot, learnCosts, prefillBudget, type StepCosts } from "../scheduler/scheduler.ts";
 import type { Reply } from "./reply.ts";
@@ -102,20 +103,23 @@ export class Batch {
       tokens: reply.waiting,
     }));
     const decoding = demands.some(({ kind }) => kind === "decode");
-    const tokens = allot(demands, prefillBudget(decoding, this.#costs));
-    const fed = this.#rows.filter((_, index) => (tokens[index] ?? 0) > 0);
-    const counts = tokens.filter((count) => count > 0);
-    const feeds = fed.map(({ slot, reply }, index) => {
-      const { endsBlock, ...feed } = reply.take(counts[index] ?? 0);
-      return { endsBlock, row: { slot, want: "none" as const, ...feed } };
-    });
-    const prefillTokens = demands.reduce(
-      (sum, { kind }, index) => sum + (kind === "prefill" ? (tokens[index] ?? 0) : 0),
-      0,
-    );
-    const { results, computeMs } = await this.#engine.step({ rows: feeds.map(({ row }) => row) });
-    const unsettled = await this.#settle(fed.filter((_, index) => feeds[index]?.endsBlock));
-    const total = counts.reduce((sum, count) => sum + count, 0);
+    const counts = allot(demands, prefillBudget(decoding, this.#costs));
+    const fed: Row[] = [];
+    const rows: PlanRow[] = [];
+    const ending: Row[] = [];
+    let [total, prefillTokens] = [0, 0];
+    for (const [index, row] of this.#rows.entries()) {
+      const count = counts[index]!;
+      if (count === 0) continue;
+      total += count;
+      if (demands[index]!.kind === "prefill") prefillTokens += count;
+      const { endsBlock, ...feed } = row.reply.take(count);
+      fed.push(row);
+      rows.push({ slot: row.slot, want: "none", ...feed });
+      if (endsBlock) ending.push(row);
+    }
+    const { results, computeMs } = await this.#engine.step({ rows });
+    const broken = new Set(await this.#settle(ending));
     this.#costs = learnCosts(this.#costs, { prefillTokens, ms: computeMs });
     this.#onStep({
       rows: fed.length,
@@ -123,15 +127,12 @@ export class Batch {
       prefillTokens,
       computeMs,
     });
-    const broken = new Set<Row>();
     for (const [index, row] of fed.entries()) {
-      row.computeMs += (computeMs * (counts[index] ?? 0)) / total;
+      row.computeMs += (computeMs * rows[index]!.tokens.length) / total;
       const result = results[index];
       if (result === undefined || result.slot !== row.slot) throw new Error("results out of order");
-      if (!result.finite || unsettled.has(row)) {
-        broken.add(row);
-        continue;
-      }
+      if (!result.finite) broken.add(row);
+      if (broken.has(row)) continue;
       row.reply.accept(result.token);
       if (result.token !== null) row.onProgress();
     }
@@ -139,14 +140,15 @@ export class Batch {
   }
 
   /** Of rows whose block has ended; returns those whose state is not finite. */
-  async #settle(ended: readonly Row[]): Promise<ReadonlySet<Row>> {
-    if (ended.length === 0) return new Set();
+  async #settle(ended: readonly Row[]): Promise<Row[]> {
+    if (ended.length === 0) return [];
     const finite = await this.#engine.settle(ended.map(({ slot }) => slot));
-    return new Set(ended.filter((_, index) => finite[index] !== true));
+    return ended.filter((_, index) => finite[index] !== true);
   }
 
   #leave(which: (row: Row) => boolean, end: RowEnd): void {
     const leaving = this.#rows.filter(which);
+    if (leaving.length === 0) return;
     this.#rows = this.#rows.filter((row) => !which(row));
     for (const row of leaving) row.resolve({ end, computeMs: row.computeMs });
   }

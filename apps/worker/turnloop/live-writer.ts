@@ -1,7 +1,10 @@
 /**
- * Turns progress into live frames: the first word at once, then at most one frame per interval. A frame
- * holds the end of the text; of a longer one the whole is told at first and every now and then, in as
- * many frames, for readers that came later. Frames are hints, so a failed publish is forgotten.
+ * Turns progress into live frames: the first word at once, then at most one frame per beat. Frames
+ * are hints, so a failed publish is forgotten.
+ *
+ * All replies of a worker publish on the same beat, so that their frames travel together. A frame holds
+ * what is new since the one before; once a second all of it is told, in as many frames as it takes,
+ * for readers who missed one.
  */
 import type { Clock } from "#infra/clock/clock.ts";
 import { frameCharactersMax, type LivePublisher } from "#infra/live/live.ts";
@@ -9,9 +12,9 @@ import type { ConversationId, TurnKey } from "#infra/turn/index.ts";
 import type { Reply } from "./reply.ts";
 
 /** Between two frames of a reply; Discord shows an edit a second at best. */
-const frameMs = 75;
-/** Between two times that a long text is told as a whole. */
-const wholeMs = 2_000;
+const frameMs = 100;
+/** Of so many frames one tells the whole text. */
+const wholeEvery = 10;
 
 export class LiveWriter {
   readonly #publisher: LivePublisher;
@@ -21,10 +24,10 @@ export class LiveWriter {
   readonly #mine: () => boolean;
   readonly #clock: Clock;
   #published = "";
-  /** The wait for the next frame. */
-  #waiting: AbortController | null = null;
-  #lastMs = -Infinity;
-  #wholeMs = -Infinity;
+  #frames = 0;
+  /** The next frame is waited for. */
+  #waiting = false;
+  readonly #closed = new AbortController();
 
   constructor(
     publisher: LivePublisher,
@@ -47,36 +50,32 @@ export class LiveWriter {
   }
 
   progress(): void {
-    if (this.#waiting !== null) return;
-    const waiting = new AbortController();
-    this.#waiting = waiting;
-    const waitMs = Math.max(0, this.#lastMs + frameMs - this.#clock.monotonicMs());
-    void this.#clock.sleep(waitMs, waiting.signal).then(() => {
-      if (!waiting.signal.aborted) this.#publish();
+    if (this.#waiting) return;
+    this.#waiting = true;
+    const { signal } = this.#closed;
+    const waitMs = this.#frames === 0 ? 0 : frameMs - (this.#clock.monotonicMs() % frameMs);
+    void this.#clock.sleep(waitMs, signal).then(() => {
+      if (!signal.aborted) this.#publish();
     });
   }
 
   /** Says that the ledger has the reply, or simply goes quiet. */
   close(options: { readonly done: boolean }): void {
-    this.#waiting?.abort();
-    this.#waiting = null;
+    this.#closed.abort();
     if (!options.done) return;
     const { turn, attempt } = this.#frame;
     this.#send({ kind: "done", turn, attempt });
   }
 
   #publish(): void {
-    this.#waiting = null;
+    this.#waiting = false;
     const text = this.#reply.text;
     if (text === this.#published || !this.#mine()) return;
-    const nowMs = this.#clock.monotonicMs();
-    this.#lastMs = nowMs;
+    const whole = this.#frames++ % wholeEvery === 0 || !text.startsWith(this.#published);
+    let at = whole ? 0 : this.#published.length;
     this.#published = text;
-    const whole = nowMs - this.#wholeMs >= wholeMs;
-    if (whole) this.#wholeMs = nowMs;
     const { turn, attempt, fence } = this.#frame;
     const tokens = this.#reply.replyTokens;
-    let at = whole ? 0 : Math.max(0, text.length - frameCharactersMax);
     for (; at < text.length; at += frameCharactersMax) {
       const part = text.slice(at, at + frameCharactersMax);
       this.#send({ kind: "text", turn, attempt, fence, at, text: part, tokens });

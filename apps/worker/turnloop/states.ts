@@ -1,12 +1,13 @@
 /**
- * Brings a conversation's state into a slot, and keeps it in the snapshot store.
+ * Brings a conversation's state into a slot, and keeps it: parked in memory while there is room, in the
+ * snapshot store when a snapshot is due, when the room is gone, and when the worker ends.
  *
- * Restore tries, in this order: what the slot already holds, what a fork's source holds, the newest
- * valid snapshot, the older ones, the empty state; then the tail of the token log is replayed on top.
- * A candidate counts only if its head lies on the log, so a state of a forgotten or foreign history
- * is never used. A snapshot that is refused is logged by the reason's name and passed over. While the
- * state Redis does not answer, a log that is whole is replayed, and any other conversation waits: its
- * snapshots are not lost, only out of reach. Nothing is ever kept waiting for a save.
+ * Restore tries, in this order: what the slot already holds, what is parked, what a fork's source holds,
+ * the newest valid snapshot, the older ones, the empty state; then the tail of the token log is
+ * replayed on top. A candidate counts only if its head lies on the log, so a state of a forgotten or
+ * foreign history is never used. A snapshot that is refused is logged by the reason's name and passed
+ * over. While the state Redis does not answer, a log that is whole is replayed, and any other
+ * conversation waits: its snapshots are not lost, only out of reach.
  */
 import type { Clock } from "#infra/clock/clock.ts";
 import { EyrieError } from "#infra/errors/error.ts";
@@ -22,13 +23,18 @@ import type { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import { isUnanswered } from "#infra/redis/client.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
-import type { CanonicalState } from "#kernels/backends/contract.ts";
-import { packSnapshot, unpackSnapshot } from "#kernels/state/snapshot.ts";
 import { stateLength } from "#kernels/model/config.ts";
+import { packSnapshot, type SnapshotHeader, unpackSnapshot } from "#kernels/state/snapshot.ts";
 import type { Engine } from "../engine/engine.ts";
+import type { Unpacked } from "../engine/protocol.ts";
 import { holdLease } from "../lease/lease.ts";
+import type { WorkerMetrics } from "../metrics.ts";
+import { Parked, type ParkedState } from "./parked.ts";
 import { retain } from "./retention.ts";
 import type { Room, Tenant } from "./slots.ts";
+
+/** Displaced states being saved at once; more wait for these before a turn goes on. */
+const savesMax = 16;
 
 export interface Restored {
   /** Blocks of the log to feed before the turn's own tokens; the state is settled after each. */
@@ -40,8 +46,10 @@ export interface Restored {
 export type NotRestored =
   /** The log has moved since the claim (undo, reset): claim again. */
   { readonly kind: "log-moved" } | { readonly kind: "state-away" };
-/** Where states lie while they are worked on. */
-export type StateEngine = Pick<Engine, "info" | "readState" | "writeState">;
+
+/** Where states lie while they are worked on. One with a thread of its own packs them there. */
+export type StateEngine = Pick<Engine, "info" | "readState" | "writeState"> &
+  Partial<Pick<Engine, "pack" | "unpack">>;
 
 export class States {
   readonly #engine: StateEngine;
@@ -49,8 +57,11 @@ export class States {
   readonly #mailbox: Mailbox;
   readonly #snapshots: SnapshotStore;
   readonly #fingerprint: string;
-  readonly #log: Log;
+  readonly #parked: Parked;
+  readonly #moved: WorkerMetrics["stateBytes"] | undefined;
   readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #saves = new Set<Promise<void>>();
 
   constructor(
     engine: StateEngine,
@@ -59,21 +70,34 @@ export class States {
       readonly mailbox: Mailbox;
       readonly snapshots: SnapshotStore;
     },
-    options: { readonly fingerprint: string; readonly log: Log; readonly clock: Clock },
+    options: {
+      readonly fingerprint: string;
+      /** Left out: no room at all. */
+      readonly parked?: Parked;
+      readonly metrics?: Pick<WorkerMetrics, "stateBytes">;
+      readonly clock: Clock;
+      readonly log: Log;
+    },
   ) {
     this.#engine = engine;
     this.#ledger = stores.ledger;
     this.#mailbox = stores.mailbox;
     this.#snapshots = stores.snapshots;
     this.#fingerprint = options.fingerprint;
-    this.#log = options.log;
+    this.#parked = options.parked ?? new Parked(0);
+    this.#moved = options.metrics?.stateBytes;
     this.#clock = options.clock;
+    this.#log = options.log;
   }
 
-  /** The state that a fork shares with its source, where a slot holds it. */
-  inherit({ twin }: Room): Promise<CanonicalState> | null {
-    if (twin === null) return null;
-    const state = this.#engine.readState(twin);
+  /** The state that a fork shares with its source, where this worker holds it. */
+  inherit({ twin }: Room, { source, logHead }: Claim): Promise<Uint8Array> | null {
+    if (source === null) return null;
+    if (twin === null) {
+      const parked = this.#parked.at(source, logHead);
+      return parked === null ? null : Promise.resolve(parked.packed);
+    }
+    const state = this.#pack(twin, logHead);
     // Whoever waits for it is told; nobody may, if the turn ends before.
     state.catch(() => undefined);
     return state;
@@ -82,15 +106,20 @@ export class States {
   async restore(
     claim: Claim,
     room: Room,
-    inherited: Promise<CanonicalState> | null,
+    inherited: Promise<Uint8Array> | null,
   ): Promise<Restored | NotRestored> {
     const head = parseLogHead(claim.logHead);
     if (room.holds?.logHead === claim.logHead) {
       return { replay: [], snapshotHead: room.holds.snapshotHead };
     }
+    const parked = this.#parked.take(claim.conversation);
+    if (parked?.tenant.logHead === claim.logHead && (await this.#unpark(parked, room.slot))) {
+      return { replay: [], snapshotHead: parked.tenant.snapshotHead };
+    }
     if (inherited !== null) {
-      await this.#engine.writeState(room.slot, await inherited);
-      return { replay: [], snapshotHead: null };
+      const { conversation, logHead } = claim;
+      const state = { conversation, head: logHead, packed: await inherited };
+      if (await this.#fill(room.slot, state)) return { replay: [], snapshotHead: null };
     }
     if (head.tokens === 0) return this.#fromEmpty(room.slot, []);
     const blocks = await this.#ledger.log(claim.conversation, head);
@@ -99,6 +128,10 @@ export class States {
     const held = room.holds === null ? undefined : tails.get(room.holds.logHead);
     if (held !== undefined) {
       return { replay: held, snapshotHead: room.holds?.snapshotHead ?? null };
+    }
+    const rested = parked === null ? undefined : tails.get(parked.tenant.logHead);
+    if (parked !== null && rested !== undefined && (await this.#unpark(parked, room.slot))) {
+      return { replay: rested, snapshotHead: parked.tenant.snapshotHead };
     }
     const found = await this.#ask(this.#fromSnapshot(claim.conversation, room.slot, tails));
     if (found !== null && found !== "away") return found;
@@ -120,38 +153,70 @@ export class States {
   /** Writes what a slot holds to the snapshot store, under a lease; returns the tenant as it is then. */
   async save(slot: number, tenant: Tenant, hold: Hold): Promise<Tenant> {
     if (tenant.snapshotHead === tenant.logHead) return tenant;
-    const saved = await this.#ask(this.#save(slot, tenant, hold));
+    const packed = await this.#pack(slot, tenant.logHead);
+    const saved = await this.#ask(this.#write({ tenant, packed }, hold));
     return saved === "away" ? tenant : saved;
   }
 
-  async #save(slot: number, tenant: Tenant, hold: Hold): Promise<Tenant> {
-    const head = parseLogHead(tenant.logHead);
-    const { numericClass, stateCodec: codec, config } = this.#engine.info;
-    const header = {
-      fingerprint: this.#fingerprint,
-      numericClass,
-      tokenPosition: head.tokens,
-      tokenLogChecksum: head.crc,
-    };
-    const state = await this.#engine.readState(slot);
-    const packed = packSnapshot(state, header, { codec, headSize: config.headSize });
-    await this.#snapshots.write(tenant.conversation, tenant.logHead, packed);
-    const stores = { ledger: this.#ledger, snapshots: this.#snapshots };
-    const stays = await retain(stores, hold, head);
-    return stays ? { ...tenant, snapshotHead: tenant.logHead } : tenant;
+  /**
+   * Frees a slot of an idle state. States that this leaves no room for are saved on the side: the
+   * turn that needs the slot waits for them only when many are.
+   */
+  async park(slot: number, tenant: Tenant): Promise<void> {
+    const packed = await this.#pack(slot, tenant.logHead);
+    for (const gone of this.#parked.put({ tenant, packed })) {
+      while (this.#saves.size >= savesMax) await Promise.race(this.#saves);
+      const save = this.#saveParked(gone).then(() => {
+        this.#saves.delete(save);
+      });
+      this.#saves.add(save);
+    }
+  }
+
+  /** Saves an idle state, unless it is saved already or the conversation has gone on elsewhere. */
+  async saveIdle(slot: number, tenant: Tenant): Promise<void> {
+    if (tenant.snapshotHead === tenant.logHead) return;
+    await this.#saveParked({ tenant, packed: await this.#pack(slot, tenant.logHead) });
   }
 
   /**
-   * Saves an idle state, unless the conversation has gone on elsewhere or is about to. False when the
-   * state Redis does not answer.
+   * Saves all that is parked and the given slots, until the signal or until the state Redis does not
+   * answer: what is left then is replayed by whoever comes next, for a second at most.
    */
-  async saveIdle(slot: number, tenant: Tenant): Promise<boolean> {
-    if (tenant.snapshotHead === tenant.logHead) return true;
-    const hold = await this.#mailbox.hold(tenant.conversation, tenant.logHead);
-    if (hold === null) return true;
+  async saveAll(
+    slots: readonly { readonly slot: number; readonly tenant: Tenant }[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const { slot, tenant } of slots) await this.park(slot, tenant);
+    const left = this.#parked.all();
+    const save = async (): Promise<void> => {
+      for (let next = left.shift(); next !== undefined; next = left.shift()) {
+        if (signal.aborted || !(await this.#saveParked(next))) return;
+      }
+    };
+    await Promise.all([...this.#saves, ...Array.from({ length: savesMax }, save)]);
+  }
+
+  /**
+   * Unless it is saved already, or the conversation has gone on elsewhere or is about to. False when
+   * the state Redis does not answer; any other failure is logged and is this state's alone.
+   */
+  async #saveParked(state: ParkedState): Promise<boolean> {
+    const { conversation, logHead, snapshotHead } = state.tenant;
+    if (snapshotHead === logHead) return true;
+    try {
+      const hold = await this.#mailbox.hold(conversation, logHead);
+      return hold === null || (await this.#writeHeld(state, hold));
+    } catch (error) {
+      this.#log.warn("idle state not saved", { conversation, ...errorFields(error) });
+      return true;
+    }
+  }
+
+  async #writeHeld(state: ParkedState, hold: Hold): Promise<boolean> {
     const held = holdLease(this.#mailbox, hold, this.#clock);
     try {
-      return (await this.#ask(this.#save(slot, tenant, hold))) !== "away";
+      return (await this.#ask(this.#write(state, hold))) !== "away";
     } finally {
       held.letGo();
       await this.#mailbox.release(hold, { forgive: false });
@@ -183,6 +248,45 @@ export class States {
     return null;
   }
 
+  async #write({ tenant, packed }: ParkedState, hold: Hold): Promise<Tenant> {
+    await this.#snapshots.write(tenant.conversation, tenant.logHead, packed);
+    this.#moved?.inc({ direction: "written" }, packed.length);
+    const stores = { ledger: this.#ledger, snapshots: this.#snapshots };
+    const stays = await retain(stores, hold, parseLogHead(tenant.logHead));
+    return stays ? { ...tenant, snapshotHead: tenant.logHead } : tenant;
+  }
+
+  async #pack(slot: number, logHead: string): Promise<Uint8Array> {
+    const engine = this.#engine;
+    const header = this.#headerAt(logHead);
+    if (engine.pack !== undefined) return engine.pack(slot, header);
+    const { config, stateCodec: codec } = engine.info;
+    const { headSize } = config;
+    return packSnapshot(await engine.readState(slot), header, { codec, headSize });
+  }
+
+  async #unpack(slot: number, packed: Uint8Array): Promise<Unpacked> {
+    const engine = this.#engine;
+    const fingerprint = this.#fingerprint;
+    if (engine.unpack !== undefined) return engine.unpack(slot, packed, fingerprint);
+    const { config } = engine.info;
+    const expected = { fingerprint, stateLength: stateLength(config), headSize: config.headSize };
+    const unpacked = unpackSnapshot(packed, expected);
+    if (unpacked.kind === "snapshot") await engine.writeState(slot, unpacked.state);
+    return unpacked;
+  }
+
+  #headerAt(logHead: string): SnapshotHeader {
+    const { tokens, crc } = parseLogHead(logHead);
+    const { numericClass } = this.#engine.info;
+    const fingerprint = this.#fingerprint;
+    return { fingerprint, numericClass, tokenPosition: tokens, tokenLogChecksum: crc };
+  }
+
+  #unpark({ tenant, packed }: ParkedState, slot: number): Promise<boolean> {
+    return this.#fill(slot, { conversation: tenant.conversation, head: tenant.logHead, packed });
+  }
+
   async #fromEmpty(slot: number, replay: Restored["replay"]): Promise<Restored> {
     await this.#engine.writeState(slot, null);
     return { replay, snapshotHead: null };
@@ -202,24 +306,30 @@ export class States {
   async #load(conversation: ConversationId, head: string, slot: number): Promise<boolean> {
     const packed = await this.#read(conversation, head);
     if (packed === null) return false;
-    const { config } = this.#engine.info;
-    const unpacked = unpackSnapshot(packed, {
-      fingerprint: this.#fingerprint,
-      stateLength: stateLength(config),
-      headSize: config.headSize,
-    });
-    const { tokens, crc } = parseLogHead(head);
+    this.#moved?.inc({ direction: "read" }, packed.length);
+    return this.#fill(slot, { conversation, head, packed });
+  }
+
+  /** False when the bytes are not the state of this model at that head. */
+  async #fill(
+    slot: number,
+    state: {
+      readonly conversation: ConversationId;
+      readonly head: string;
+      readonly packed: Uint8Array;
+    },
+  ): Promise<boolean> {
+    const { conversation, head, packed } = state;
+    const unpacked = await this.#unpack(slot, packed);
     if (unpacked.kind === "refused") {
       this.#log.warn("snapshot refused", { conversation, head, reason: unpacked.reason });
       return false;
     }
+    const { tokens, crc } = parseLogHead(head);
     const { tokenPosition, tokenLogChecksum } = unpacked.header;
-    if (tokenPosition !== tokens || tokenLogChecksum !== crc) {
-      this.#log.warn("snapshot refused", { conversation, head, reason: "wrong-position" });
-      return false;
-    }
-    await this.#engine.writeState(slot, unpacked.state);
-    return true;
+    if (tokenPosition === tokens && tokenLogChecksum === crc) return true;
+    this.#log.warn("snapshot refused", { conversation, head, reason: "wrong-position" });
+    return false;
   }
 }
 

@@ -113,18 +113,21 @@ test(
   patienceMs,
 );
 
-test(
-  "from one slot that others take in between",
-  async () => {
-    const worker = await platform.worker({ EYRIE_SLOTS: "1" });
+test.each([
+  ["parked in memory", "parked", "64"],
+  ["through a snapshot, without memory for it", "evicted", "0"],
+])(
+  "from one slot that others take in between: %s",
+  async (_, name, parkedMib) => {
+    const worker = await platform.worker({ EYRIE_SLOTS: "1", EYRIE_PARKED_MIB: parkedMib });
     const texts: string[] = [];
     for (let turn = 0; turn < 6; turn++) {
-      texts.push(...(await talk("evicted", turn, turn + 1)));
-      if (turn % 2 === 0) await talk("other", turn / 2, turn / 2 + 1);
+      texts.push(...(await talk(name, turn, turn + 1)));
+      if (turn % 2 === 0) await talk(`${name}-other`, turn / 2, turn / 2 + 1);
     }
     await worker.end();
     expect(texts).toEqual(unbroken.texts);
-    expect((await stateOf("evicted")).equals(unbroken.state)).toBe(true);
+    expect((await stateOf(name)).equals(unbroken.state)).toBe(true);
   },
   patienceMs,
 );

@@ -50,8 +50,9 @@ test("answers a turn: record, log, live frames, health pages, announcement", asy
   expect(summary.logHead.tokens - drawn).toBeGreaterThanOrEqual(-1);
   expect(summary.logHead.tokens - drawn).toBeLessThanOrEqual(2);
   await expect.poll(() => frames.at(-1)).toMatchObject({ kind: "done", turn: "1" });
-  const texts = frames.flatMap((frame) => (frame.kind === "text" ? [frame.text] : []));
-  for (const text of texts) expect(record.text.startsWith(text.trimEnd())).toBe(true);
+  const said = frames.filter((frame) => frame.kind === "text");
+  expect(said[0]?.at).toBe(0);
+  for (const { at, text } of said) expect(record.text.startsWith(text.trimEnd(), at)).toBe(true);
 
   const port = await worker.ready();
   for (const [page, word] of [
