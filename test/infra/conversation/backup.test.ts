@@ -150,16 +150,16 @@ test("a plain one is restored sealed where there are keys by then", async () => 
 
 test("taken while everybody talks, each conversation is of one moment and whole", async () => {
   await fill();
-  let talking = true;
+  const enough = new AbortController();
   let id = 1000;
   const talk = (async () => {
-    while (talking) {
+    while (!enough.signal.aborted) {
       for (const of of ids.slice(0, 1)) await speak(of, id++);
     }
   })();
   const paths = [aFile(), aFile(), aFile()];
   for (const path of paths) await backUp(stores(shop), path);
-  talking = false;
+  enough.abort();
   await talk;
   const [long = "" as ConversationId] = ids;
   for (const path of paths) {
@@ -276,11 +276,11 @@ describe("a file that cannot be restored is named and changes nothing", () => {
   });
 });
 
-describe("a backup that cannot be written leaves nothing behind", () => {
-  async function left(): Promise<string[]> {
-    return readdirSync(directory).filter((name) => name.includes("partial"));
-  }
+function left(): string[] {
+  return readdirSync(directory).filter((name) => name.includes("partial"));
+}
 
+describe("a backup that cannot be written leaves nothing behind", () => {
   test("where a file is, it stays: BACKUP_EXISTS, unless it is to be replaced", async () => {
     await shop.exchange(ids[0] ?? ("" as ConversationId), 1);
     const path = aFile();
@@ -309,7 +309,7 @@ describe("a backup that cannot be written leaves nothing behind", () => {
     } finally {
       FileHandle.write = write;
     }
-    expect(await left()).toEqual([]);
+    expect(left()).toEqual([]);
   });
 
   test("stopped", async () => {
@@ -320,7 +320,7 @@ describe("a backup that cannot be written leaves nothing behind", () => {
     };
     const stopped = backUp(stores(shop), aFile(), { progress, signal: stop.signal });
     await expect(stopped).rejects.toMatchObject({ code: "BACKUP_STOPPED" });
-    expect(await left()).toEqual([]);
+    expect(left()).toEqual([]);
   });
 });
 

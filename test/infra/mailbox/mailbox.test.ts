@@ -273,13 +273,14 @@ test("fighting workers lose, double and reorder nothing, through kill -9 of Redi
   }
 });
 
+function damaged(error: EyrieError): never {
+  throw error;
+}
+
 /** What the claim's worker would go on from. */
 function handedOver(claim: Claim, changes: object = {}): readonly number[] {
   const { head, logHead, partial } = claim;
   const wanted = { conversation, turn: head.id, attempt: head.attempt, logHead, fingerprint: "f" };
-  const damaged = (error: EyrieError): never => {
-    throw error;
-  };
   const by = { records: plainRecords, damaged };
   return tokensOfPartial(partial, { ...wanted, ...changes }, by);
 }
