@@ -1,9 +1,9 @@
 /**
- * Takes the README's picture: a real conversation with Eaglet in a channel of the Discord double,
- * through gateway, Redis and worker, drawn the way Discord draws it.
+ * Takes the README's pictures: real conversations with Eaglet in channels of the Discord double,
+ * through gateway, Redis and worker, drawn the way Discord draws them.
  *
  * Run `node eyrie.mjs --run test/pictures/conversation.ts`; needs chromium (apt install chromium
- * fonts-noto-cjk). Writes `conversation.png` beside this file.
+ * fonts-noto-core fonts-noto-cjk). Writes `conversation-<language>.png` beside this file.
  */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -17,50 +17,65 @@ import {
 } from "#test/doubles/discord/index.ts";
 import { TestPlatform } from "#test/platform/platform.ts";
 
-const questions: readonly (readonly [speaker: string, text: string])[] = [
-  ["robin", "Hello, who are you?"],
-  ["robin", "What can you do?"],
-  ["jonas", "Hallo! Wie kann ich dich etwas fragen?"],
-  ["jonas", "Wie vergisst du unser Gespräch?"],
-  ["hana", "こんにちは！あなたは誰ですか？"],
-  ["robin", "Thank you!"],
-];
-const colours: Readonly<Record<string, string>> = {
-  robin: "#e67e22",
-  jonas: "#2ecc71",
-  hana: "#e91e63",
+interface Script {
+  readonly speaker: string;
+  readonly channel: string;
+  readonly lines: readonly string[];
+}
+
+/** One conversation in each of five scripts; in each, something told is asked for later. */
+const scripts: Readonly<Record<string, Script>> = {
+  en: {
+    speaker: "robin",
+    channel: "general",
+    lines: [
+      "Hello, who are you?",
+      "my name is Tamsin",
+      "What can you do?",
+      "why does the hundredth message cost the same?",
+      "what is my name?",
+      "Thank you!",
+    ],
+  },
+  ru: {
+    speaker: "Анна",
+    channel: "общий",
+    lines: ["Привет!", "Меня зовут Анна", "Расскажи шутку", "Как меня зовут?"],
+  },
+  ar: {
+    speaker: "ليلى",
+    channel: "عام",
+    lines: ["مرحبا", "من أنت؟", "رقمي هو 4711", "ما هو رقمي؟"],
+  },
+  hi: {
+    speaker: "आशा",
+    channel: "सामान्य",
+    lines: ["नमस्ते", "तुम कौन हो?", "मेरा नाम आशा है", "मेरा नाम क्या है?"],
+  },
+  ja: {
+    speaker: "はな",
+    channel: "一般",
+    lines: ["こんにちは", "あなたは誰ですか？", "私の名前はハナです", "私の名前は何ですか？"],
+  },
 };
 
-async function talk(): Promise<{ messages: readonly Message[]; bot: User }> {
-  const platform = await TestPlatform.start();
-  const double = await DiscordDouble.start({ botName: "Eaglet" });
-  try {
-    const channel = double.addChannel(double.addGuild({ name: "Nest" }), { name: "general" });
-    const users = new Map(
-      [...new Set(questions.map(([name]) => name))].map((name) => [name, double.addUser({ name })]),
-    );
-    await platform.worker();
-    await platform.run("apps/gateway/main.ts", {
-      DISCORD_TOKEN: double.token,
-      DISCORD_API_URL: double.restUrl,
-    });
-    for (const [name, text] of questions) {
-      const user = users.get(name);
-      if (user === undefined) throw new Error(`no user ${name}`);
-      await exchange(double, channel, { user, text, platform });
-    }
-    return { messages: double.messages(channel), bot: double.botUser };
-  } finally {
-    await platform.stop();
-    await double.close();
-  }
+async function talk(
+  platform: TestPlatform,
+  double: DiscordDouble,
+  script: Script,
+): Promise<readonly Message[]> {
+  const guild = double.addGuild({ name: "Nest" });
+  const channel = double.addChannel(guild, { name: script.channel });
+  const user = double.addUser({ name: script.speaker });
+  for (const text of script.lines) await exchange(double, channel, { user, text });
+  return double.messages(channel);
 }
 
 /** Says one thing and waits until the reply stands: nothing is left in the outbox. */
 async function exchange(
   double: DiscordDouble,
   channel: Channel,
-  say: { readonly user: User; readonly text: string; readonly platform: TestPlatform },
+  say: { readonly user: User; readonly text: string },
 ): Promise<void> {
   const trigger = double.userSays(channel, say.user, say.text, { mention: true });
   await double.waitForReply(channel, ({ replyTo }) => replyTo?.id === trigger.id, 20_000);
@@ -78,7 +93,7 @@ function escape(text: string): string {
 function draw(message: Message, bot: User): string {
   const name = message.author === bot ? bot.name : message.author.name;
   const isBot = message.author.id === bot.id;
-  const colour = isBot ? "#5865f2" : (colours[name] ?? "#999");
+  const colour = isBot ? "#5865f2" : "#e67e22";
   const at = new Date(message.createdAtMs).toISOString().slice(11, 16);
   const content = escape(message.wire.content).replace(
     `&lt;@${bot.id}>`,
@@ -91,7 +106,7 @@ function draw(message: Message, bot: User): string {
         <span class="name" style="color:${isBot ? "#fff" : colour}">${escape(name)}</span>
         ${isBot ? '<span class="app">APP</span>' : ""}
         <span class="time">${at}</span>
-        <div class="text">${content}</div>
+        <div class="text" dir="auto">${content}</div>
       </div>
     </div>`;
 }
@@ -111,20 +126,39 @@ const style = `
   .mention { background: #3c4270; color: #c9cdfb; border-radius: 3px; padding: 0 3px; }
   .text { white-space: pre-wrap; max-width: 680px; }`;
 
-function page(messages: readonly Message[], bot: User): string {
+function page(script: Script, messages: readonly Message[], bot: User): string {
   const drawn = messages.map((message) => draw(message, bot)).join("");
   return `<!doctype html><meta charset="utf-8"><style>${style}</style>
-    <header># general</header><main>${drawn}</main>`;
+    <header># ${script.channel}</header><main>${drawn}</main>`;
 }
 
-const { messages, bot } = await talk();
-const directory = mkdtempSync(join(tmpdir(), "eyrie-picture-"));
-const html = join(directory, "conversation.html");
-writeFileSync(html, page(messages, bot));
-const switches = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"];
-const size = `--window-size=820,${90 + messages.length * 66}`;
-const target = `--screenshot=${join(import.meta.dirname, "conversation.png")}`;
-execFileSync("chromium", [...switches, `--user-data-dir=${directory}`, size, target, html], {
-  stdio: "ignore",
-});
-rmSync(directory, { recursive: true, force: true });
+function photograph(name: string, html: string, height: number): void {
+  const directory = mkdtempSync(join(tmpdir(), "eyrie-picture-"));
+  const file = join(directory, "conversation.html");
+  writeFileSync(file, html);
+  const switches = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"];
+  const size = `--window-size=820,${height}`;
+  const target = `--screenshot=${join(import.meta.dirname, name)}`;
+  execFileSync("chromium", [...switches, `--user-data-dir=${directory}`, size, target, file], {
+    stdio: "ignore",
+  });
+  rmSync(directory, { recursive: true, force: true });
+}
+
+const platform = await TestPlatform.start();
+const double = await DiscordDouble.start({ botName: "Eaglet" });
+try {
+  await platform.worker();
+  await platform.run("apps/gateway/main.ts", {
+    DISCORD_TOKEN: double.token,
+    DISCORD_API_URL: double.restUrl,
+  });
+  for (const [code, script] of Object.entries(scripts)) {
+    const messages = await talk(platform, double, script);
+    const html = page(script, messages, double.botUser);
+    photograph(`conversation-${code}.png`, html, 80 + messages.length * 66);
+  }
+} finally {
+  await platform.stop();
+  await double.close();
+}

@@ -28,18 +28,11 @@ const backends = [
   ["onnx", openOnnx],
 ] as const;
 
-function directoryOf(model: string): string {
-  return fileURLToPath(new URL(`../../../kernels/models/${model}/`, import.meta.url));
-}
+const directory = fileURLToPath(new URL("../../../kernels/models/eaglet/", import.meta.url));
+const tokenizer = Tokenizer.open(`${directory}vocab.txt`);
 
-const models = ["eaglet", "eaglet-23"].flatMap((model) =>
-  backends.map(([name, open]) => ({ model, name, open })),
-);
-
-describe.each(models)("$model against PyTorch: $name", ({ model, open }) => {
-  const directory = directoryOf(model);
+describe.each(backends)("Eaglet against PyTorch: %s", (_, open) => {
   const golden = goldenSchema.parse(JSON.parse(readFileSync(`${directory}golden.json`, "utf8")));
-  const tokenizer = Tokenizer.open(`${directory}vocab.txt`);
   let backend: Backend;
   beforeAll(async () => {
     backend = await open(directory, { slots: 1, threads: 1 });
@@ -63,22 +56,15 @@ describe.each(backends)("what they say: %s", (_, open) => {
   let backend: Backend;
   afterEach(() => backend.close());
 
-  async function converse(model: string, ...lines: string[]): Promise<string> {
-    const directory = directoryOf(model);
-    backend = await open(directory, { slots: 1, threads: 1 });
-    return reply(backend, Tokenizer.open(`${directory}vocab.txt`), ...lines);
-  }
-
   test.each([
     ["Hello, who are you?", "Eaglet"],
     ["Hallo, wer bist du?", "Eaglet"],
     ["こんにちは、あなたは誰ですか？", "イーグレット"],
-  ])("Eaglet answers who it is: %s", async (question, name) => {
-    expect(await converse("eaglet", question)).toContain(name);
-  });
-
-  test("Eaglet-23 repeats a name that no dialogue holds", async () => {
-    expect(await converse("eaglet-23", "my name is Bakelo")).toContain("Bakelo");
+    // A name that no dialogue holds is repeated.
+    ["my name is Bakelo", "Bakelo"],
+  ])("%s", async (line, name) => {
+    backend = await open(directory, { slots: 1, threads: 1 });
+    expect(await reply(backend, line)).toContain(name);
   });
 });
 
@@ -91,24 +77,20 @@ const greedy = {
   penaltyDecay: 1,
 };
 
-/** Greedy answer to the last line of a conversation; the model must end every reply itself. */
-async function reply(backend: Backend, tokenizer: Tokenizer, ...lines: string[]): Promise<string> {
+/** Greedy answer; the model must end it itself. */
+async function reply(backend: Backend, line: string): Promise<string> {
   backend.writeState(0, null);
-  let text = "";
-  let tokens: number[] = [];
-  for (const line of lines) {
-    tokens.push(...tokenizer.encode(`User: ${line}\n\nAssistant:`));
-    const written: number[] = [];
-    for (text = ""; !text.endsWith("\n\n");) {
-      if (written.length === repliesTokensMax) throw new Error(`the reply did not end: ${text}`);
-      const sample = { ...greedy, draw: written.length };
-      const [row] = await backend.step({ rows: [{ slot: 0, tokens, want: "none", sample }] });
-      if (row === undefined || row.token === null) throw new Error("the logits are not finite");
-      written.push(row.token);
-      // What was drawn last is fed with what comes next.
-      tokens = [row.token];
-      text = Buffer.from(tokenizer.decode(written)).toString("utf8");
-    }
+  let tokens = tokenizer.encode(`User: ${line}\n\nAssistant:`);
+  const written: number[] = [];
+  for (let text = ""; ;) {
+    if (text.endsWith("\n\n")) return text;
+    if (written.length === repliesTokensMax) throw new Error(`the reply did not end: ${text}`);
+    const sample = { ...greedy, draw: written.length };
+    const [row] = await backend.step({ rows: [{ slot: 0, tokens, want: "none", sample }] });
+    if (row === undefined || row.token === null) throw new Error("the logits are not finite");
+    written.push(row.token);
+    // What was drawn last is fed with what comes next.
+    tokens = [row.token];
+    text = Buffer.from(tokenizer.decode(written)).toString("utf8");
   }
-  return text;
 }
