@@ -61,7 +61,7 @@ export const configSchema = z.object({
     .transform((path) => resolve(path))
     .describe("Folder for everything Eyrie writes on this machine."),
   EYRIE_PROFILE: choice(["demo", "production"], "demo").describe(
-    "`production` refuses an unsafe Redis, where `demo` warns, and to run without `EYRIE_KEYS`; logs are JSON.",
+    "`production` refuses an unsafe Redis and to run without `EYRIE_KEYS`; logs are JSON.",
   ),
   EYRIE_KEYS: optionalText.describe(
     "Keys that encrypt what people said, or the absolute path of a file of them (`eyrie keys`).",
