@@ -38,7 +38,8 @@ export class StepPacker {
       numbers[at++] = tokens.length;
       numbers[at++] = sample?.draw ?? noDraw;
       for (const token of tokens) numbers[at++] = token;
-      if (sample === undefined || isSame(sample, this.#told.get(slot))) continue;
+      if (sample === undefined) continue;
+      if (sample.earlier === undefined && isSame(sample, this.#told.get(slot))) continue;
       this.#told.set(slot, sample);
       samplings.push({ slot, sample });
     }
@@ -50,7 +51,12 @@ export class StepUnpacker {
   readonly #told = new Map<number, SampleOptions>();
 
   unpack({ numbers, samplings }: PackedStep): Plan {
-    for (const { slot, sample } of samplings) this.#told.set(slot, sample);
+    const earlier = new Map<number, Pick<SampleOptions, "earlier">>();
+    for (const { slot, sample } of samplings) {
+      const { earlier: draws, ...lasting } = sample;
+      this.#told.set(slot, lasting);
+      if (draws !== undefined) earlier.set(slot, { earlier: draws });
+    }
     const rows: PlanRow[] = [];
     for (let at = 0; at < numbers.length;) {
       const slot = numbers[at]!;
@@ -61,7 +67,9 @@ export class StepUnpacker {
       at += count;
       const told = draw === noDraw ? undefined : this.#told.get(slot);
       const row = { slot, tokens, want: "none" } as const;
-      rows.push(told === undefined ? row : { ...row, sample: { ...told, draw } });
+      rows.push(
+        told === undefined ? row : { ...row, sample: { ...told, ...earlier.get(slot), draw } },
+      );
     }
     return { rows };
   }
@@ -82,7 +90,7 @@ export function unpackResults(tokens: Int32Array, { rows }: Plan): RowResult[] {
   });
 }
 
-/** All but the number of the draw. */
+/** All but the number of the draw and the draws before it, which are told with the one they belong to. */
 function isSame(a: SampleOptions, b: SampleOptions | undefined): boolean {
   return (
     b !== undefined &&

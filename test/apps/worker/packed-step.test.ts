@@ -13,11 +13,15 @@ const aRow = fc.record(
   {
     slot: fc.nat(7),
     tokens: fc.array(fc.nat(65_535), { minLength: 1, maxLength: 5 }),
-    sample: fc.record({
-      seed: fc.constantFrom("1/0", "1/1", "2/0"),
-      draw: fc.nat(9_999),
-      temperature: fc.constantFrom(0, 0.7),
-    }),
+    sample: fc.record(
+      {
+        seed: fc.constantFrom("1/0", "1/1", "2/0"),
+        draw: fc.nat(9_999),
+        temperature: fc.constantFrom(0, 0.7),
+        earlier: fc.array(fc.nat(65_535), { maxLength: 3 }),
+      },
+      { requiredKeys: ["seed", "draw", "temperature"] },
+    ),
   },
   { requiredKeys: ["slot", "tokens"] },
 );

@@ -1,5 +1,6 @@
 /** A Redis that could lose conversations is refused, with the file and the line to change. */
 import { expect, onTestFinished, test } from "vitest";
+import { newKey } from "#infra/redis/keyring.ts";
 import { assertSafe, findUnsafe } from "#infra/redis/safety.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { eyrie } from "#test/apps/cli/eyrie.ts";
@@ -123,6 +124,7 @@ test("worker, gateway, start and doctor look, and say it in one line", async () 
     REDIS_URL: server.url,
     STATE_REDIS_URL: server.url,
     EYRIE_PROFILE: "production",
+    EYRIE_KEYS: newKey(),
     EYRIE_LOG_LEVEL: "silent",
     DISCORD_TOKEN: "unused",
   };

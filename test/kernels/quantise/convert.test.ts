@@ -208,7 +208,7 @@ describe("quality", () => {
     const memoryBytes = 20e6;
     expect(await measureQuality(variant, ["q4"], { ...options, memoryBytes })).toMatchObject({
       skipped: "memory",
-      neededBytes: expect.closeTo(4 * 1.3 * 6_707_200, -6),
+      neededBytes: expect.closeTo(4 * 1.3 * 9_328_640, -6),
     });
   });
 });
