@@ -18,7 +18,7 @@ test("the death of the parent leaves nothing running", patience(1), async ({ tas
   const home = mkdtempSync(join(tmpdir(), "eyrie-parent-"));
   const recorder = new Recorder();
   try {
-    await writeScriptedModel(join(home, "model"));
+    writeScriptedModel(join(home, "model"));
     for (let round = 0; round < rounds(1); round++) {
       const parent = await start(home);
       expect(descendants(home).length).toBeGreaterThan(2);

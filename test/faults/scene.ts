@@ -95,7 +95,7 @@ export class Scene {
   static async open(options: SceneOptions = {}): Promise<Scene> {
     const { channels = 1, workers = 1, gateway = true, environment = {} } = options;
     const model = mkdtempSync(join(tmpdir(), "eyrie-scripted-"));
-    await writeScriptedModel(model);
+    writeScriptedModel(model);
     const { truth = {}, state = {} } = options;
     const platform = await TestPlatform.start({ truth, state });
     const double = await DiscordDouble.start({

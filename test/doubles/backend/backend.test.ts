@@ -15,7 +15,7 @@ let backend: Backend;
 let tokenizer: Tokenizer;
 
 beforeAll(async () => {
-  await writeScriptedModel(directory);
+  writeScriptedModel(directory);
   backend = await openScripted(directory, { slots: 3, threads: 1 });
   tokenizer = scriptedTokenizer();
 });
