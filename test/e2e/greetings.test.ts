@@ -43,7 +43,8 @@ afterAll(async () => {
 });
 
 test.each(languages())("%s", { timeout: 60_000 }, async (language) => {
-  const hello = readIntents(language).get("greeting")?.questions[0] ?? "";
+  const word = readIntents(language).get("greeting")?.questions[0] ?? "";
+  const hello = `${word.charAt(0).toUpperCase()}${word.slice(1)}!`;
   const words = ["eyrie.mjs", "chat", "--conversation", language, "--once", hello];
   const { stdout } = await promisify(execFile)(process.execPath, words, {
     cwd: root,

@@ -51,19 +51,33 @@ const draws: Readonly<Record<string, Draw>> = {
     };
   },
   claimConversation: () => ({
-    keys: [keys.lease, keys.meta, keys.mailbox],
+    keys: [keys.lease, keys.meta, keys.mailbox, keys.partial],
     args: ["r", leaseMs, "worker"],
   }),
   renewLease: (random) => ({ keys: [keys.lease], args: [lease(random), leaseMs] }),
   releaseLease: (random) => ({
     keys: [keys.lease, keys.mailbox, keys.meta],
-    args: [lease(random), random.pick(["", "forgive"])],
+    args: [lease(random), random.pick(["", "1 0", "1 1", "2 0"])],
   }),
+  handOver: (random) => {
+    const key = turn(random);
+    return {
+      keys: [keys.lease, keys.mailbox, keys.meta, keys.partial],
+      args: [
+        lease(random),
+        key.turn,
+        String(key.attempt),
+        random.pick(heads),
+        random.pick(entries),
+        random.pick(seconds),
+      ],
+    };
+  },
   commitTurn: (random) => {
     const key = turn(random);
-    const { dirty, last, log, mailbox, meta, outbox, turns } = keys;
+    const { dirty, last, log, mailbox, meta, outbox, partial, turns } = keys;
     return {
-      keys: [keys.lease, meta, mailbox, log, keys.reply(key), outbox, dirty, turns, last],
+      keys: [keys.lease, meta, mailbox, log, keys.reply(key), outbox, dirty, turns, last, partial],
       args: [
         lease(random),
         key.turn,
@@ -128,8 +142,8 @@ const draws: Readonly<Record<string, Draw>> = {
     };
   },
   plantConversation: (random) => {
-    const blocks = random.below(3);
-    const rest = Array.from({ length: blocks + random.below(3) }, () => random.pick(entries));
+    const [blocks, turns] = [random.below(3), random.below(3)];
+    const rest = Array.from({ length: blocks + turns }, () => random.pick(entries));
     return {
       keys: [keys.meta, keys.log, keys.turns, keys.active],
       args: [
@@ -141,6 +155,7 @@ const draws: Readonly<Record<string, Draw>> = {
         random.pick(["", "5"]),
         "cli-b",
         String(blocks),
+        String(turns),
         ...rest,
       ],
     };
@@ -193,6 +208,15 @@ const draws: Readonly<Record<string, Draw>> = {
 };
 
 export const scriptNames = Object.keys(draws);
+
+/** Of rotation, backup and the deletion of one person, which the simulation does not play. */
+export const notPlayed = [
+  "copyConversation",
+  "forgetTurns",
+  "replaceSnapshot",
+  "replaceValue",
+  "restoreConversation",
+];
 
 export function drawCall(random: Random, script: string): Call {
   const draw = draws[script];
