@@ -1,6 +1,7 @@
 /** A whole life of conversations on a real cluster of three: no call may touch two slots. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { scanKeys, serversOf } from "#infra/redis/address.ts";
+import { newKey } from "#infra/redis/keyring.ts";
 import { bucketOf } from "#infra/redis/keys.ts";
 import { findUnsafe } from "#infra/redis/safety.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
@@ -14,7 +15,7 @@ let worker: Process;
 
 beforeAll(async () => {
   const cluster = await ClusterFleet.start();
-  platform = await TestPlatform.on({ truth: cluster, state: cluster });
+  platform = await TestPlatform.on({ truth: cluster, state: cluster }, newKey());
   worker = await platform.worker({ EYRIE_PROFILE: "production", EYRIE_LOG_LEVEL: "info" });
 }, 120_000);
 
