@@ -1,21 +1,24 @@
 /**
- * A model that talks long and slowly: random weights of a chosen width over Eaglet's vocabulary. Its
+ * A model that talks long and slowly: random weights of a chosen width over the tests' vocabulary. Its
  * words mean nothing and hardly ever end by themselves, so streams live as long as a test needs.
  */
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { writeRandomModel } from "#kernels/model/random-model.ts";
-
-const eaglet = resolve(import.meta.dirname, "../../kernels/models/eaglet");
-const vocabSize = 3_072;
+import { testVocabulary } from "#test/doubles/backend/model.ts";
 
 export function writeSlowModel(
   directory: string,
   size: { readonly layers: number; readonly heads: number },
 ): void {
-  const shape = { ...size, headSize: 64, ffnWidth: size.heads * 224, vocabSize };
+  const shape = {
+    ...size,
+    headSize: 64,
+    ffnWidth: size.heads * 224,
+    vocabSize: testVocabulary.size,
+  };
   writeRandomModel(directory, shape, { seed: 11, dtype: "F16", name: "slow" });
-  copyFileSync(join(eaglet, "vocab.txt"), join(directory, "vocab.txt"));
+  copyFileSync(testVocabulary.path, join(directory, "vocab.txt"));
   const path = join(directory, "model.json");
   const described = JSON.parse(readFileSync(path, "utf8")) as object;
   const sampling = { temperature: 1, topP: 1, presencePenalty: 0.3, frequencyPenalty: 0.3 };
