@@ -224,6 +224,11 @@ export class Ledger {
     );
   }
 
+  /** The part stands in Discord no more. */
+  async dropPart(conversation: ConversationId, key: TurnKey, index: number): Promise<void> {
+    await this.#truth.hdel(conversationKeys(conversation).delivery(key), String(index));
+  }
+
   /** Discord message ids of a reply's parts, in order. */
   async parts(conversation: ConversationId, key: TurnKey): Promise<string[]> {
     const parts = await this.#truth.hgetall(conversationKeys(conversation).delivery(key));

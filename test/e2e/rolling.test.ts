@@ -4,7 +4,7 @@ import { runRolling } from "./rolling.ts";
 
 test("two workers and the gateway are replaced under live streams, and nobody notices", async () => {
   const model = { layers: 6, heads: 6 };
-  const figures = await runRolling({ streams: 8, model, replyTokensMax: 700 });
+  const figures = await runRolling({ streams: 8, model });
   expect(figures).toMatchObject({ streams: 8, lost: 0, duplicates: 0 });
   expect(figures.handedOver).toBeGreaterThan(0);
 }, 300_000);

@@ -13,17 +13,17 @@ import {
   type ConversationId,
   conversationId,
   type ReplyRecord,
+  type Turn,
   turnId,
 } from "#infra/turn/index.ts";
 import { type Channel, DiscordDouble, type Message } from "#test/doubles/discord/index.ts";
 import { type Process, TestPlatform } from "#test/platform/platform.ts";
-import { writeSlowModel } from "#test/platform/slow-model.ts";
+import { slowModel, writeSlowModel } from "#test/platform/slow-model.ts";
 import { aConversation, aTurn } from "../infra/turns.ts";
 
 export interface Rolling {
   readonly streams: number;
   readonly model: { readonly layers: number; readonly heads: number };
-  readonly replyTokensMax: number;
 }
 
 export interface RollingFigures {
@@ -37,6 +37,9 @@ export interface RollingFigures {
   readonly slowestExitMs: number;
 }
 
+/** A stream lives as long as this many workers take to start, one after the other. */
+const startsPerStream = 4;
+const probeTokens = 64;
 const patience = { timeout: 300_000, interval: 20 };
 
 interface Stream {
@@ -64,6 +67,7 @@ class Deploy {
   readonly #platform: TestPlatform;
   readonly #double: DiscordDouble;
   readonly #environment: NodeJS.ProcessEnv;
+  #replyTokensMax = 0;
   #slowestExitMs = 0;
 
   constructor(
@@ -81,7 +85,6 @@ class Deploy {
       EYRIE_MODEL: parts.directory,
       EYRIE_DRAIN_SECONDS: "0",
       EYRIE_SLOTS: String(rolling.streams),
-      EYRIE_REPLY_TOKENS_MAX: String(rolling.replyTokensMax),
       EYRIE_LOG_LEVEL: "warn",
       DISCORD_TOKEN: parts.double.token,
       DISCORD_API_URL: parts.double.restUrl,
@@ -90,7 +93,9 @@ class Deploy {
 
   async run(): Promise<RollingFigures> {
     const platform = this.#platform;
+    const startedMs = performance.now();
     const workers = await Promise.all([this.#worker(), this.#worker()]);
+    this.#replyTokensMax = await this.#tokensIn(startsPerStream * (performance.now() - startedMs));
     const gateway = await this.#gateway();
     const streams = this.#ask();
     await expect.poll(async () => this.#alive(streams), patience).toBe(streams.length);
@@ -118,7 +123,27 @@ class Deploy {
   }
 
   #gateway(): Promise<Process> {
-    return this.#platform.run("apps/gateway/main.ts", this.#environment);
+    return this.#platform.run("apps/gateway/main.ts", {
+      ...this.#environment,
+      EYRIE_REPLY_TOKENS_MAX: String(this.#replyTokensMax),
+    });
+  }
+
+  /** How many tokens each of the streams gets in that time, on this machine and with its other work. */
+  async #tokensIn(ms: number): Promise<number> {
+    await this.#probe("warm");
+    const startedMs = performance.now();
+    await this.#probe("probe");
+    const msPerToken = (performance.now() - startedMs) / probeTokens;
+    return Math.min(8_000, Math.max(2 * probeTokens, Math.round(ms / msPerToken)));
+  }
+
+  async #probe(name: string): Promise<void> {
+    const turns = Array.from({ length: this.#rolling.streams }, (_, index) =>
+      this.#undisturbed(`${name}-${index}`, { text: name, maxTokens: probeTokens }),
+    );
+    for (const turn of turns) await this.#platform.say(turn);
+    for (const turn of turns) await this.#platform.reply(turn, patience.timeout);
   }
 
   async #end(process: Process): Promise<void> {
@@ -163,17 +188,24 @@ class Deploy {
     return (await Promise.all(records)).filter((record) => record !== null);
   }
 
+  #undisturbed(conversation: string, turn: Partial<Turn>): Turn {
+    return aTurn(1, {
+      conversation: aConversation(conversation),
+      model: slowModel,
+      sampling: { ...flat, presencePenalty: 0.3, frequencyPenalty: 0.3 },
+      ...turn,
+    });
+  }
+
   /** The same turns, to a worker that nobody disturbs. */
   async #compare(streams: readonly Stream[], records: readonly ReplyRecord[]): Promise<void> {
     const platform = this.#platform;
     const twins = records.map((record, index) => {
       const text = streams[index]?.trigger.wire.content.replace(/^<@!?\d+>\s*/, "") ?? "";
-      return aTurn(record.turn, {
-        conversation: aConversation(`twin-${index}`),
+      return this.#undisturbed(`twin-${index}`, {
+        id: record.turn,
         text,
-        model: record.model,
-        sampling: { ...flat, presencePenalty: 0.3, frequencyPenalty: 0.3 },
-        maxTokens: this.#rolling.replyTokensMax,
+        maxTokens: this.#replyTokensMax,
       });
     });
     for (const twin of twins) await platform.say(twin);

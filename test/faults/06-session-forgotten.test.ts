@@ -32,6 +32,8 @@ test(
           everywhere(`to nobody ${round}`);
         } else {
           await scene.gateway?.end("SIGKILL");
+          // or its session, still young, would be resumed
+          await expect.poll(() => scene.double.gateway.live).toEqual([]);
           everywhere(`to nobody ${round}`);
           scene.double.clock.pass(sessionMs + 1_000);
           await scene.startGateway();

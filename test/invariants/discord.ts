@@ -11,8 +11,6 @@ export interface ShownMessage {
   readonly content: string;
   /** The turn that it is a part of the answer to; null for messages of another kind. */
   readonly answers: TurnId | null;
-  /** Says why there is no answer; one that is given later may take its place. */
-  readonly notice?: boolean;
 }
 
 /** The parts that a record should be shown as; see `expectedParts` in `expected.ts`. */
@@ -31,8 +29,7 @@ export function shownOnce(
       const { origin, turn } = record;
       if (origin.kind === "cli" || picture.outbox.has(outboxMember(id, record))) continue;
       const known = noted.get(nameOf(record)) ?? [];
-      const all = byTurn.get(turn) ?? [];
-      const messages = all.filter(({ id: own, notice }) => notice !== true || known.includes(own));
+      const messages = byTurn.get(turn) ?? [];
       const name = `reply ${nameOf(record)} of ${id}`;
       const strays = messages.filter(({ channelId }) => channelId !== origin.channelId);
       for (const { channelId } of strays) {

@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { writeRandomModel } from "#kernels/model/random-model.ts";
 import { testVocabulary } from "#test/doubles/backend/model.ts";
 
+export const slowModel = "slow";
+
 export function writeSlowModel(
   directory: string,
   size: { readonly layers: number; readonly heads: number },
@@ -17,7 +19,7 @@ export function writeSlowModel(
     ffnWidth: size.heads * 224,
     vocabSize: testVocabulary.size,
   };
-  writeRandomModel(directory, shape, { seed: 11, dtype: "F16", name: "slow" });
+  writeRandomModel(directory, shape, { seed: 11, dtype: "F16", name: slowModel });
   copyFileSync(testVocabulary.path, join(directory, "vocab.txt"));
   const path = join(directory, "model.json");
   const described = JSON.parse(readFileSync(path, "utf8")) as object;

@@ -2,7 +2,13 @@
  * Discord as the platform meets it: messages, and the few REST routes that replies need, on virtual
  * time. A request may fail before it did anything, or its answer may be lost after it did.
  */
-import { type APIMessage, DiscordAPIError, type REST, RESTJSONErrorCodes } from "discord.js";
+import {
+  type APIMessage,
+  DiscordAPIError,
+  MessageFlags,
+  type REST,
+  RESTJSONErrorCodes,
+} from "discord.js";
 import { type TurnId, turnId } from "#infra/turn/index.ts";
 import type { ShownMessage } from "../invariants/discord.ts";
 import { type SimProcess, wallStartMs } from "./process.ts";
@@ -21,8 +27,7 @@ export interface SimMessage {
   readonly refersTo: string | null;
   /** The command that it is the answer to. */
   readonly interaction: string | null;
-  /** Says why there is no answer. */
-  readonly notice: boolean;
+  readonly flags: number;
   content: string;
   components: readonly unknown[];
 }
@@ -38,6 +43,7 @@ interface Body {
   readonly content?: string;
   readonly components?: readonly unknown[];
   readonly nonce?: string;
+  readonly flags?: number;
   readonly message_reference?: { readonly message_id: string };
   readonly type?: number;
 }
@@ -84,7 +90,7 @@ export class SimDiscord {
       byUs: false,
       refersTo: null,
       interaction: null,
-      notice: false,
+      flags: 0,
       components: [],
     });
   }
@@ -196,7 +202,7 @@ export class SimDiscord {
       byUs: true,
       refersTo: null,
       interaction: answer.interaction,
-      notice: false,
+      flags: 0,
       content: "",
       components: [],
     });
@@ -214,7 +220,7 @@ export class SimDiscord {
       channelId,
       byUs: true,
       interaction: null,
-      notice: body.nonce?.endsWith("-n") === true,
+      flags: body.flags ?? 0,
       refersTo: body.message_reference?.message_id ?? null,
       content: (body.content ?? "").trim(),
       components: body.components ?? [],
@@ -247,7 +253,9 @@ export class SimDiscord {
     ]);
   }
 
-  #answeredBy({ interaction, refersTo }: SimMessage): TurnId | null {
+  /** The turn that it is a part of the answer to: a notice is of none. */
+  #answeredBy({ flags, interaction, refersTo }: SimMessage): TurnId | null {
+    if ((flags & MessageFlags.SuppressNotifications) !== 0) return null;
     if (interaction !== null) return turnId(interaction);
     if (refersTo === null) return null;
     const referred = this.#messages.get(refersTo);
@@ -255,11 +263,9 @@ export class SimDiscord {
   }
 }
 
-function wireOf({ components, content, byUs, id, interaction, refersTo }: SimMessage): APIMessage {
+function wireOf({ byUs, interaction, refersTo, ...message }: SimMessage): APIMessage {
   const wire = {
-    id,
-    content,
-    components,
+    ...message,
     author: { id: byUs ? selfId : "1" },
     ...(refersTo === null ? {} : { message_reference: { message_id: refersTo } }),
     ...(interaction === null ? {} : { interaction_metadata: { id: interaction } }),

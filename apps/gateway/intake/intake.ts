@@ -9,7 +9,6 @@ import {
   type GatewayDispatchPayload,
   type GatewayGuildCreateDispatchData,
   type GatewayMessageCreateDispatchData,
-  MessageFlags,
   type REST,
   Routes,
 } from "discord.js";
@@ -19,7 +18,7 @@ import type { ErrorCode } from "#infra/errors/registry.ts";
 import type { Translator } from "#infra/i18n/i18n.ts";
 import { type CommunityId, communityId, type ConversationId, turnId } from "#infra/turn/index.ts";
 import type { Interactions } from "../commands/interactions.ts";
-import { mentionNobody } from "../render/carrier.ts";
+import { mentionNobody, noticeFlags } from "../render/carrier.ts";
 import { failureCode } from "../render/failure.ts";
 import { missedMessages } from "./backfill.ts";
 import type { Locales } from "./locales.ts";
@@ -140,7 +139,7 @@ export class Intake {
           content: translator.error(locale, new EyrieError(code)),
           message_reference: { message_id: message.id, fail_if_not_exists: false },
           allowed_mentions: mentionNobody,
-          flags: MessageFlags.SuppressEmbeds,
+          flags: noticeFlags,
           nonce: `${message.id}-n`,
           enforce_nonce: true,
         },

@@ -28,6 +28,9 @@ export interface MessageBody {
   readonly components: readonly APIActionRowComponent<APIButtonComponent>[];
 }
 
+/** A notice is silent: by that it is told from a part of a reply, which may refer to the same message. */
+export const noticeFlags = MessageFlags.SuppressEmbeds | MessageFlags.SuppressNotifications;
+
 /** What Discord says it shows: of a repeated post, the first one's content. */
 export interface Posted {
   readonly messageId: string;
@@ -232,7 +235,9 @@ async function messagesAfter(way: Way, channelId: string, afterId: string): Prom
 }
 
 function isOurReply(message: APIMessage, selfId: string, toId: string): boolean {
-  return message.author.id === selfId && message.message_reference?.message_id === toId;
+  const isNotice = ((message.flags ?? 0) & MessageFlags.SuppressNotifications) !== 0;
+  const refers = message.message_reference?.message_id === toId;
+  return message.author.id === selfId && refers && !isNotice;
 }
 
 /** Takes the buttons from one of our messages, and leaves its text. */

@@ -227,11 +227,13 @@ export class Render {
     const messageId = this.#shown[index]?.messageId;
     this.#shown.length = index;
     if (messageId === undefined) return;
+    const { carrier, ledger } = this.#parts;
     try {
-      await this.#parts.carrier.remove(messageId);
+      await carrier.remove(messageId);
     } catch (error) {
       if (classifyFailure(error) === "passing") throw error;
     }
+    await ledger.dropPart(this.#reply.conversation, this.#reply.key, index);
   }
 
   async #failed(error: unknown, step: Step): Promise<void> {
@@ -266,7 +268,6 @@ export class Render {
     const { conversation, key } = this.#reply;
     const noted = await ledger.parts(conversation, key);
     const found = await this.#find(noted[0] ?? null);
-    // Older ones that are not noted are no parts: a notice that the turn was refused at first, say.
     const last = BigInt(noted.at(-1) ?? 0);
     const messageIds = [...noted, ...found.filter((messageId) => BigInt(messageId) > last)];
     for (const [index, messageId] of messageIds.entries()) {

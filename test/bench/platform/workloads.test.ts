@@ -19,7 +19,6 @@ describe.each(workloadNames)("%s", (workload) => {
       for (const level of figures.levels) {
         expect(level.answered).toBe(level.asked);
         expect(level.wrong).toBe(0);
-        expect(level.rateLimited).toBe(0);
       }
     },
     patienceMs,
