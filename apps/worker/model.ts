@@ -5,6 +5,7 @@ import { ModelError } from "#kernels/errors.ts";
 import { openModel } from "#kernels/model/model.ts";
 import type { Quantise } from "#kernels/model/quantise/layout.ts";
 import { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
+import { refuseIdsBeyond } from "#kernels/tokenizer/vocabulary.ts";
 
 export interface WorkerModel {
   readonly name: string;
@@ -18,11 +19,13 @@ export async function openWorkerModel(
 ): Promise<WorkerModel> {
   try {
     const model = await openModel(directory, { quantise });
-    const { name, vocabularyPath } = model;
+    const { config, name, vocabularyPath } = model;
     const fingerprint = await model.fingerprint();
     model.close();
     if (vocabularyPath === null) throw new EyrieError("VOCABULARY_MISSING", { path: directory });
-    return { name, fingerprint, tokenizer: Tokenizer.open(vocabularyPath) };
+    const tokenizer = Tokenizer.open(vocabularyPath);
+    refuseIdsBeyond(config.vocabSize, { path: vocabularyPath, tokenIdMax: tokenizer.idMax });
+    return { name, fingerprint, tokenizer };
   } catch (error) {
     if (error instanceof ModelError) {
       throw new EyrieError(error.code satisfies ErrorCode, error.values, { cause: error });

@@ -12,6 +12,7 @@ import { existsSync } from "node:fs";
 import { open, readFile, rm, statfs } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { ModelError, systemErrorCode } from "#kernels/errors.ts";
+import { refuseIdsBeyond } from "#kernels/tokenizer/vocabulary.ts";
 import { openWeights, type Weights } from "./formats/container.ts";
 import { OutputDirectory } from "./formats/output-directory.ts";
 import { type StreamOptions, WeightsStream } from "./formats/stream.ts";
@@ -87,7 +88,8 @@ export async function convertModel(
   try {
     const model = wholeModel(weights, input);
     const vocabulary = options.vocabulary?.bytes ?? own?.vocabulary;
-    refuseLargerVocabulary(model, options);
+    if (options.vocabulary !== undefined)
+      refuseIdsBeyond(model.config.vocabSize, options.vocabulary);
     const description = describe(input, { ...options, base: own?.description, vocabulary });
     const variants = variantsToMake(options);
     const { force = false } = options;
@@ -218,14 +220,6 @@ function describe(
 function planOf(weights: Weights, model: WholeModel): Omit<ConvertPlan, "bytes"> {
   const from = `${weights.container}, ${model.dialect} names`;
   return { from, tensors: model.tensors.length };
-}
-
-function refuseLargerVocabulary({ config }: WholeModel, { vocabulary }: ConvertOptions): void {
-  const { vocabSize } = config;
-  if (vocabulary === undefined || vocabulary.tokenIdMax < vocabSize) return;
-  const { path, tokenIdMax } = vocabulary;
-  const reason = `it has the id ${tokenIdMax}, the model ${vocabSize} tokens`;
-  throw new ModelError("VOCABULARY_BROKEN", { path, line: 0, reason });
 }
 
 async function refuseFullDisk(parent: string, neededBytes: number): Promise<void> {

@@ -29,6 +29,11 @@ export class Tokenizer {
     return new Tokenizer(readVocabulary(path));
   }
 
+  /** The highest id that `encode` can return. */
+  get idMax(): number {
+    return this.#vocabulary.length - 1;
+  }
+
   encode(text: string | Uint8Array): number[] {
     const bytes = typeof text === "string" ? Buffer.from(text, "utf8") : text;
     const { base, parent, token } = this.#trie;
