@@ -18,7 +18,7 @@ import { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { batchWrites } from "#infra/redis/batching.ts";
 import { connectRedis, duplicateRedis } from "#infra/redis/client.ts";
 import { openRecords, type Records } from "#infra/redis/records.ts";
-import { hasSuccessors } from "#infra/redis/address.ts";
+import { hasSuccessors, whenReplaced } from "#infra/redis/address.ts";
 import { Replication } from "#infra/redis/replication.ts";
 import { assertSafe } from "#infra/redis/safety.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
@@ -34,6 +34,8 @@ import { Intake } from "./intake/intake.ts";
 import { Lanes } from "./intake/lanes.ts";
 import { Locales } from "./intake/locales.ts";
 import { NoticeLimit } from "./intake/notice-limit.ts";
+import { putBack } from "./intake/submit.ts";
+import { Tail } from "./intake/tail.ts";
 import { type GatewayMetrics, gatewayMetrics } from "./metrics.ts";
 import { Pacer } from "./render/pacer.ts";
 import { Renders } from "./render/renders.ts";
@@ -150,8 +152,18 @@ async function open(
     model,
   };
   const live = new LiveSubscriber(listening, records);
-  const { buttons, renders } = outbound({ ...shared, ...rooms, live }, options.editIntervalMsMin);
-  const { forks, intake, lanes } = inbound({ ...shared, ...rooms, buttons, renders });
+  const tail = new Tail(systemClock);
+  const { buttons, renders } = outbound(
+    { ...shared, ...rooms, live, tail },
+    options.editIntervalMsMin,
+  );
+  const { forks, intake, lanes, ...door } = inbound({
+    ...shared,
+    ...rooms,
+    buttons,
+    renders,
+    tail,
+  });
   const sessions = new SessionStore(truth, {
     applicationId: identity.applicationId,
     onError: (error) => log.warn("session not kept", errorFields(error)),
@@ -181,6 +193,9 @@ async function open(
     await within(systemClock, drainMsMax, lanes.idle());
     await within(systemClock, drainMsMax, sessions.flush());
   });
+  whenReplaced(truth, () => {
+    door.putBack().catch((error: unknown) => log.error("turns not put back", errorFields(error)));
+  });
   // Not waited for: what is pending may wait for Discord, and new orders need not.
   forks.resume().catch((error: unknown) => log.warn("forks not read", errorFields(error)));
   return health.port;
@@ -201,7 +216,11 @@ interface Shared extends Identity {
 
 /** Ledger and live → Discord. */
 function outbound(
-  parts: Shared & { readonly live: LiveSubscriber; readonly replication: Replication },
+  parts: Shared & {
+    readonly live: LiveSubscriber;
+    readonly replication: Replication;
+    readonly tail: Tail;
+  },
   floorMs: number | undefined,
 ): { readonly renders: Renders; readonly buttons: Buttons } {
   const clock: Clock = systemClock;
@@ -221,8 +240,14 @@ function inbound(
     readonly model: Awaited<ReturnType<typeof readModelCard>>;
     readonly buttons: Buttons;
     readonly renders: Renders;
+    readonly tail: Tail;
   },
-): { readonly intake: Intake; readonly lanes: Lanes; readonly forks: Forks } {
+): {
+  readonly intake: Intake;
+  readonly lanes: Lanes;
+  readonly forks: Forks;
+  readonly putBack: () => Promise<void>;
+} {
   const { config, translator } = parts;
   const lanes = new Lanes();
   const locales = new Locales(translator, config.EYRIE_LOCALE);
@@ -239,7 +264,12 @@ function inbound(
   };
   const interactions = new Interactions(submitting);
   const notices = new NoticeLimit(systemClock);
-  return { intake: new Intake({ ...submitting, notices, interactions }), lanes, forks };
+  return {
+    intake: new Intake({ ...submitting, notices, interactions }),
+    lanes,
+    forks,
+    putBack: async () => putBack(submitting),
+  };
 }
 
 /** Old commands are better than no gateway: the next start tries again. */

@@ -10,6 +10,7 @@ export interface GatewayMetrics {
   readonly frames: Counter;
   readonly rateLimited: Counter<"scope">;
   readonly turns: Counter;
+  readonly putBack: Counter;
   readonly refused: Counter<"code">;
   readonly delivered: Counter;
   readonly givenUp: Counter;
@@ -40,6 +41,7 @@ export function gatewayMetrics(
     frames: counter("eyrie_gateway_frames_total", "Live frames; more than edits: coalesced"),
     rateLimited: counter("eyrie_gateway_rate_limited_total", "Answers 429", ["scope"]),
     turns: counter("eyrie_gateway_turns_total", "Turns put into mailboxes"),
+    putBack: counter("eyrie_gateway_turns_put_back_total", "Turns queued again after a failover"),
     refused: counter("eyrie_gateway_refused_total", "Messages refused", ["code"]),
     delivered: counter("eyrie_gateway_delivered_total", "Replies delivered"),
     givenUp: counter("eyrie_gateway_given_up_total", "Replies that could not be shown"),

@@ -131,6 +131,12 @@ export function hasSuccessors(url: string): boolean {
   return parseAddress(url)?.kind === "sentinel";
 }
 
+/** Calls back whenever another server may have taken over: after each lost connection, when there is one again. */
+export function whenReplaced(client: Redis, then: () => void): void {
+  // Of a cluster it is not the whole that comes back, but one node that goes.
+  client.on(isCluster(client) ? "-node" : "ready", then);
+}
+
 /** Every key that matches, once, sorted. SCAN never blocks a server for long. */
 export async function scanKeys(client: Redis, match: string): Promise<string[]> {
   const keys = new Set<string>();

@@ -17,6 +17,7 @@ import type { Channel } from "#test/doubles/discord/index.ts";
 import { checkAll, collect } from "#test/invariants/check.ts";
 import type { SaidTurn } from "#test/invariants/turns.ts";
 import { inWords, type Violation } from "#test/invariants/violation.ts";
+import type { TestRedis } from "#test/platform/platform.ts";
 import type { Said, Scene } from "./scene.ts";
 
 const looksMax = 100;
@@ -36,7 +37,7 @@ export interface Expected {
 }
 
 /** Waits for rest, then checks. */
-export async function check(scene: Scene, expected: Expected = {}): Promise<void> {
+export async function check(scene: Scene<TestRedis>, expected: Expected = {}): Promise<void> {
   await scene.settled();
   if (expected.reordered === true) await sortBySeq(scene, scene.said);
   for (const channel of scene.channels) {
@@ -50,7 +51,7 @@ export async function check(scene: Scene, expected: Expected = {}): Promise<void
 
 /** What is on its way out (a lease, a note of a delivered reply) has a moment to go. */
 async function checkEvidence(
-  scene: Scene,
+  scene: Scene<TestRedis>,
   { also = [], looks = looksMax }: Expected,
 ): Promise<void> {
   const { platform, double, channels } = scene;
@@ -75,14 +76,14 @@ async function checkEvidence(
   expect.fail(inWords(violations));
 }
 
-async function sortBySeq(scene: Scene, said: Said[]): Promise<void> {
+async function sortBySeq(scene: Scene<TestRedis>, said: Said[]): Promise<void> {
   const seqs = new Map<Said, number>();
   for (const one of said) seqs.set(one, (await scene.record(one))?.seq ?? 0);
   said.sort((a, b) => (seqs.get(a) ?? 0) - (seqs.get(b) ?? 0));
 }
 
 async function checkChannel(
-  scene: Scene,
+  scene: Scene<TestRedis>,
   {
     channel,
     said,
@@ -109,7 +110,7 @@ async function checkChannel(
 }
 
 function checkReply(
-  scene: Scene,
+  scene: Scene<TestRedis>,
   reply: {
     readonly said: Said;
     readonly record: ReplyRecord;

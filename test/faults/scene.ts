@@ -24,8 +24,8 @@ import {
   type Message,
   type User,
 } from "#test/doubles/discord/index.ts";
-import { type Process, TestPlatform } from "#test/platform/platform.ts";
-import type { RedisSettings } from "#test/redis/server.ts";
+import { type Process, TestPlatform, type TestRedis } from "#test/platform/platform.ts";
+import { type RedisServer, type RedisSettings } from "#test/redis/server.ts";
 import type { Deed, LabelName, Order } from "./labels.ts";
 
 const preload = "test/faults/preload.ts";
@@ -61,8 +61,8 @@ export interface Said {
   readonly trigger: Message;
 }
 
-export class Scene {
-  readonly platform: TestPlatform;
+export class Scene<R extends TestRedis = RedisServer> {
+  readonly platform: TestPlatform<R>;
   readonly double: DiscordDouble;
   readonly channels: readonly Channel[];
   readonly ada: User;
@@ -77,7 +77,7 @@ export class Scene {
   readonly #environment: NodeJS.ProcessEnv;
 
   private constructor(
-    platform: TestPlatform,
+    platform: TestPlatform<R>,
     double: DiscordDouble,
     options: { readonly channels: number; model: string; environment: NodeJS.ProcessEnv },
   ) {
@@ -93,11 +93,18 @@ export class Scene {
   }
 
   static async open(options: SceneOptions = {}): Promise<Scene> {
+    const { truth = {}, state = {} } = options;
+    return Scene.on(await TestPlatform.start({ truth, state }), options);
+  }
+
+  /** On servers of another kind. */
+  static async on<R extends TestRedis>(
+    platform: TestPlatform<R>,
+    options: Omit<SceneOptions, "truth" | "state"> = {},
+  ): Promise<Scene<R>> {
     const { channels = 1, workers = 1, gateway = true, environment = {} } = options;
     const model = mkdtempSync(join(tmpdir(), "eyrie-scripted-"));
     writeScriptedModel(model);
-    const { truth = {}, state = {} } = options;
-    const platform = await TestPlatform.start({ truth, state });
     const double = await DiscordDouble.start({
       identifyWindowMs: 1,
       rateLimits: generousLimits,

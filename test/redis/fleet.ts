@@ -14,6 +14,7 @@ import { connectRedis } from "#infra/redis/client.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 
 const host = "127.0.0.1";
+const configuration = "redis.conf";
 /** Of a cluster's node for its mates: ten thousand above by default, which must be a port, too. */
 const portMax = 50_000;
 
@@ -58,9 +59,18 @@ abstract class Fleet {
   protected spawn(port: number, lines: readonly string[], mode: readonly string[] = []): void {
     const directory = join(this.directory, String(port));
     mkdirSync(directory, { recursive: true });
-    const file = join(directory, "redis.conf");
     const all = [`port ${port}`, `bind ${host}`, `dir ${directory}`, ...lines];
-    writeFileSync(file, `${all.join("\n")}\n`);
+    writeFileSync(join(directory, configuration), `${all.join("\n")}\n`);
+    this.#run(port, mode);
+  }
+
+  /** As its supervisor would, after its end. */
+  restart(port: number): void {
+    this.#run(port);
+  }
+
+  #run(port: number, mode: readonly string[] = []): void {
+    const file = join(this.directory, String(port), configuration);
     const child = spawn("redis-server", [file, ...mode], { stdio: "ignore" });
     const kill = (): boolean => child.kill("SIGKILL");
     process.once("exit", kill);
@@ -88,6 +98,9 @@ const data = [
   'save ""',
 ];
 
+/** The user whose name and password the replica has. */
+const follower = "follower";
+
 export class SentinelFleet extends Fleet {
   readonly url: string;
   readonly masterPort: number;
@@ -99,8 +112,25 @@ export class SentinelFleet extends Fleet {
     this.masterPort = master;
     this.replicaPort = replica;
     this.url = `redis+sentinel://${sentinels.map((port) => `${host}:${port}`).join(",")}/nest`;
-    this.spawn(master, data);
-    this.spawn(replica, [...data, `replicaof ${host} ${master}`, "repl-diskless-sync-delay 0"]);
+    this.spawn(master, [...data, `user ${follower} on >${follower} +@all`]);
+    this.spawn(replica, [
+      ...data,
+      `replicaof ${host} ${master}`,
+      `masteruser ${follower}`,
+      `masterauth ${follower}`,
+      "repl-diskless-sync-delay 0",
+    ]);
+  }
+
+  /** From now on the master goes on alone: what it accepts nobody else has. */
+  async cutReplication(): Promise<void> {
+    const master = new Redis(this.masterPort, host);
+    try {
+      await master.acl("SETUSER", follower, "off");
+      await master.call("CLIENT", "KILL", "TYPE", "replica");
+    } finally {
+      master.disconnect();
+    }
   }
 
   static async start(): Promise<SentinelFleet> {

@@ -7,6 +7,7 @@ import { Intake } from "#apps/gateway/intake/intake.ts";
 import { Lanes } from "#apps/gateway/intake/lanes.ts";
 import { Locales } from "#apps/gateway/intake/locales.ts";
 import { NoticeLimit } from "#apps/gateway/intake/notice-limit.ts";
+import { Tail } from "#apps/gateway/intake/tail.ts";
 import { gatewayMetrics } from "#apps/gateway/metrics.ts";
 import { Pacer } from "#apps/gateway/render/pacer.ts";
 import { Renders } from "#apps/gateway/render/renders.ts";
@@ -54,18 +55,21 @@ export async function startSimGateway(parts: GatewayParts): Promise<void> {
   const shared = { rest, selfId, truth, translator, log, metrics, clock, conversations, buttons };
   const replication = { confirms: async () => true };
   const rooms = { mailbox: new Mailbox(truth), ledger: new Ledger(truth), replication, bell };
+  const tail = new Tail(clock);
   const renders = new Renders({
     ...shared,
     ...rooms,
     live: new LiveSubscriber(listening),
     openReplies: new OpenReplies(truth, applicationId),
     pacer,
+    tail,
   });
   const pendingForks = new PendingForks(truth, applicationId);
   const submitting = {
     ...shared,
     ...rooms,
     renders,
+    tail,
     lanes: new Lanes(),
     locales: new Locales(translator, "en-US"),
     forks: new Forks({ ...shared, ...rooms, pendingForks }),

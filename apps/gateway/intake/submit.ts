@@ -3,7 +3,8 @@
  *
  * Promises: accepted means that the turn is in truth and will be answered or failed by name; the
  * same turn again changes nothing. Killed after the append → Discord replays the event and the turn
- * is known; killed before the wake → the sweeper rings.
+ * is known; killed before the wake → the sweeper rings. What a failover of truth takes back is put in
+ * again, see `tail.ts`.
  */
 import type { ModelCard } from "#infra/config/model-card.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
@@ -23,6 +24,7 @@ import type { WakeBell } from "#infra/wake/wake.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import type { Renders } from "../render/renders.ts";
 import type { Lanes } from "./lanes.ts";
+import type { Tail } from "./tail.ts";
 
 /** What an event says, before it is a turn. */
 export interface Question {
@@ -45,6 +47,7 @@ export interface SubmitParts {
   readonly ledger: Ledger;
   readonly bell: Pick<WakeBell, "ring">;
   readonly lanes: Lanes;
+  readonly tail: Tail;
   readonly renders: Renders;
   readonly model: ModelCard;
   readonly replyTokensMax: number;
@@ -60,12 +63,28 @@ export function conversationOf(channelId: string): ConversationId {
 
 /** Questions of one channel are queued in the order of the calls. */
 export async function submit(question: Question, parts: SubmitParts): Promise<Submitted> {
-  return parts.lanes.run(question.channelId, async () => submitInTurn(question, parts));
+  const turn = turnFor(question, parts);
+  return parts.lanes.run(turn.conversation, async () => submitInTurn(turn, parts));
 }
 
-async function submitInTurn(question: Question, parts: SubmitParts): Promise<Submitted> {
-  const { log, mailbox, metrics, renders } = parts;
-  const turn = turnFor(question, parts);
+/** Turns of the last minute that truth lost with its master are queued again. */
+export async function putBack(parts: SubmitParts): Promise<void> {
+  const putIn = async (turn: Turn): Promise<void> => {
+    const appended = await parts.mailbox.append(turn);
+    if (appended.kind !== "appended") return;
+    parts.metrics.putBack.inc();
+    parts.log.warn("a lost turn is queued again", { turn: turn.id });
+    await parts.renders.reopen(turn);
+    await ring(turn, parts);
+  };
+  const turns = parts.tail.turns();
+  await Promise.all(
+    turns.map(async (turn) => parts.lanes.run(turn.conversation, async () => putIn(turn))),
+  );
+}
+
+async function submitInTurn(turn: Turn, parts: SubmitParts): Promise<Submitted> {
+  const { log, mailbox, metrics, renders, tail } = parts;
   const appended = await mailbox.append(turn);
   if (appended.kind === "refused") {
     log.error("truth refused a turn", { turn: turn.id, reason: appended.reason });
@@ -78,6 +97,7 @@ async function submitInTurn(question: Question, parts: SubmitParts): Promise<Sub
     const waits = waiting.some(({ attempt, id }) => id === turn.id && attempt === turn.attempt);
     if (!waits) return { kind: "accepted" };
   } else {
+    tail.note(turn);
     metrics.turns.inc();
     log.info("turn queued", { turn: turn.id, conversation: turn.conversation });
   }

@@ -19,6 +19,7 @@ import { conversationKeys } from "#infra/redis/keys.ts";
 import type { Replication } from "#infra/redis/replication.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import type { LiveFrame, ReplyRecord } from "#infra/turn/index.ts";
+import type { Tail } from "../intake/tail.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import type { Carrier, MessageBody } from "./carrier.ts";
 import { classifyFailure, failureCode } from "./failure.ts";
@@ -46,6 +47,7 @@ export interface RenderParts {
   readonly mailbox: Mailbox;
   readonly live: LiveSubscriber;
   readonly pacer: Pacer;
+  readonly tail: Pick<Tail, "has">;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: GatewayMetrics;
@@ -101,6 +103,14 @@ export class Render {
     const last = this.#shown.at(-1);
     if (last?.button !== "again") return null;
     return { channelId: this.#parts.carrier.channelId, messageId: last.messageId };
+  }
+
+  /** Truth has forgotten what stands in Discord. */
+  async noteAgain(): Promise<void> {
+    const { conversation, key } = this.#reply;
+    for (const [index, { messageId }] of this.#shown.entries()) {
+      await this.#parts.ledger.notePart(conversation, key, { index, messageId });
+    }
   }
 
   /** The ledger has the reply. */
@@ -296,14 +306,14 @@ export class Render {
   }
 
   async #readEnding(): Promise<void> {
-    const { ledger, log } = this.#parts;
+    const { ledger, log, tail } = this.#parts;
     const failed = { status: "failed", end: "failed", text: "", code: "TURN_FAILED" } as const;
     try {
       const { conversation, key } = this.#reply;
       const over = await this.#isOver();
       const record = await ledger.reply(conversation, key);
       if (record !== null && !(await this.#isConfirmed(record))) return;
-      const lost = over ? { ...failed, known: false } : null;
+      const lost = over && !tail.has(key.turn) ? { ...failed, known: false } : null;
       this.#ending = record === null ? lost : { ...record, known: true };
       if (this.#ending !== null) return;
       // A false alarm: back to the live text and its pace.

@@ -32,6 +32,7 @@ import type {
   UserId,
 } from "#infra/turn/index.ts";
 import type { Buttons } from "../commands/buttons.ts";
+import type { Tail } from "../intake/tail.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { carrierFor } from "./carrier.ts";
 import { Finished } from "./finished.ts";
@@ -58,6 +59,7 @@ export interface RendersParts {
   readonly live: LiveSubscriber;
   readonly openReplies: OpenReplies;
   readonly pacer: Pacer;
+  readonly tail: Pick<Tail, "forget" | "forgetAll" | "has">;
   readonly clock: Clock;
   readonly translator: Translator;
   readonly buttons: Buttons;
@@ -123,6 +125,15 @@ export class Renders {
     this.#run(reply, { open: reply, adopted: false, again });
   }
 
+  /** Shows a turn that truth had forgotten, and with it what was noted of its reply. */
+  async reopen(turn: Turn): Promise<void> {
+    const reply = openReplyOf(turn);
+    const running = this.#running.get(outboxMember(reply.conversation, reply.key));
+    if (running === undefined) return this.open(turn);
+    await this.#parts.openReplies.save(reply);
+    await running.render.noteAgain();
+  }
+
   /** True when nothing of this reply is being shown any more, at the latest after a moment. */
   async settled(conversation: ConversationId, key: TurnKey): Promise<boolean> {
     const member = outboxMember(conversation, key);
@@ -141,6 +152,7 @@ export class Renders {
   async retire(conversation: ConversationId, keys: readonly TurnKey[]): Promise<void> {
     const { signal } = this.#closing;
     for (const key of keys.toReversed()) {
+      this.#parts.tail.forget(key.turn);
       await this.settled(conversation, key);
       const texts = (record: ReplyRecord): ReplyTexts =>
         replyTexts({ ...record, key }, this.#parts);
@@ -152,6 +164,7 @@ export class Renders {
   async forget(conversation: ConversationId, author?: UserId): Promise<void> {
     const name = author === undefined ? conversation : `${conversation} ${author}`;
     this.#forgotten.add(name);
+    this.#parts.tail.forgetAll(conversation, author);
     const ends: Promise<void>[] = [];
     for (const [member, { open, render, ended }] of this.#running) {
       if (!member.startsWith(`${conversation} `)) continue;
@@ -173,6 +186,7 @@ export class Renders {
 
   /** The trigger is gone: stop its turn and take its reply away. */
   giveUp(turn: TurnId): void {
+    this.#parts.tail.forget(turn);
     for (const { open, render } of this.#running.values()) {
       if (open?.key.turn === turn) render.giveUp();
     }
