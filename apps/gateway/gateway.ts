@@ -260,7 +260,7 @@ function inbound(
     locales,
     replyTokensMax,
     forks,
-    nowMs: () => systemClock.nowMs(),
+    clock: systemClock,
   };
   const interactions = new Interactions(submitting);
   const notices = new NoticeLimit(systemClock);

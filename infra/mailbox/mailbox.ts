@@ -7,6 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { EyrieError } from "#infra/errors/error.ts";
+import { refusesWrites } from "#infra/redis/client.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
 import { mailboxPlace, partialPlace } from "#infra/redis/places.ts";
 import { plainRecords, type Records } from "#infra/redis/records.ts";
@@ -25,7 +26,7 @@ export type Appended =
   | { readonly kind: "appended"; readonly seq: number; readonly waiting: number }
   | { readonly kind: "known" }
   | { readonly kind: "full" }
-  /** Redis takes no writes now (memory or disk is full): nothing was changed. */
+  /** Redis takes no writes now (memory or disk is full, its replicas are gone): nothing was changed. */
   | { readonly kind: "refused"; readonly reason: string };
 
 /** The right to work on a conversation. */
@@ -72,9 +73,8 @@ export class Mailbox {
     try {
       return await this.#append(turn);
     } catch (error) {
-      const reason =
-        error instanceof Error ? (/^(?:OOM|MISCONF)\b/.exec(error.message)?.[0] ?? "") : "";
-      if (reason === "") throw error;
+      const reason = refusesWrites(error);
+      if (reason === null) throw error;
       // A turn that is in already must not be told that it was refused.
       const known = conversationKeys(turn.conversation).known(turn.id);
       return (await this.#truth.exists(known)) === 1

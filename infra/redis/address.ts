@@ -9,7 +9,13 @@
  *
  * `rediss+…` is either with TLS. User and password are those of the servers, percent-encoded.
  */
-import { Cluster, Redis, type RedisOptions } from "ioredis";
+import {
+  Cluster,
+  Redis,
+  type RedisOptions,
+  type SentinelConnectionOptions,
+  SentinelConnector,
+} from "ioredis";
 
 const sentinelPort = 26_379;
 const serverPort = 6_379;
@@ -59,6 +65,23 @@ export function parseAddress(url: string): Address | null {
   };
 }
 
+/**
+ * Who watches for a failover is let go before the next connection is looked for: told of it late, it would
+ * cut that one off, and the client would be at its end for good (ioredis 6.0.0, `FailoverDetector`).
+ */
+class PatientConnector extends SentinelConnector {
+  constructor(options: unknown) {
+    super(options as SentinelConnectionOptions);
+  }
+
+  override connect(
+    ...args: Parameters<SentinelConnector["connect"]>
+  ): ReturnType<SentinelConnector["connect"]> {
+    this.disconnect();
+    return super.connect(...args);
+  }
+}
+
 function parseHost(place: string, portDefault: number): { host: string; port: number } | null {
   const match = /^(\[[\da-f:]+\]|[^:[\]]+)(?::(\d{1,5}))?$/i.exec(place);
   if (match === null) return null;
@@ -99,6 +122,7 @@ export function createClient(url: string, options: ClientOptions): Redis {
     sentinelRetryStrategy: (tries) => retry?.(tries),
     // A master that was replaced and does not know it yet is left as soon as the sentinels say so, …
     failoverDetector: true,
+    Connector: PatientConnector,
     // … and one that knows it at its first refusal, and the refused command goes to the new one.
     reconnectOnError: (error) => (error.message.startsWith("READONLY") ? 2 : false),
   };

@@ -28,6 +28,15 @@ export function isUnanswered(error: unknown): boolean {
   return error instanceof Error && error.message === "Command timed out";
 }
 
+/**
+ * Why a server takes no writes now: memory, disk or replicas are lacking. Null for any other error.
+ * `NOSCRIPT` gets through to us only where a script could not be sent in full, for that is a write, too.
+ */
+export function refusesWrites(error: unknown): string | null {
+  if (!(error instanceof Error)) return null;
+  return /\b(?:OOM|MISCONF|NOREPLICAS|NOSCRIPT)\b/.exec(error.message)?.[0] ?? null;
+}
+
 export interface ConnectOptions {
   /**
    * A command that has no answer after this fails, see {@link isUnanswered}; it may have been carried

@@ -106,20 +106,28 @@ export class SentinelFleet extends Fleet {
   readonly masterPort: number;
   readonly replicaPort: number;
 
-  private constructor(ports: readonly number[]) {
+  private constructor(ports: readonly number[], more: readonly string[]) {
     super();
+    const lines = [...data, ...more];
     const [master = 0, replica = 0, ...sentinels] = ports;
     this.masterPort = master;
     this.replicaPort = replica;
     this.url = `redis+sentinel://${sentinels.map((port) => `${host}:${port}`).join(",")}/nest`;
-    this.spawn(master, [...data, `user ${follower} on >${follower} +@all`]);
+    this.spawn(master, [...lines, `user ${follower} on >${follower} +@all`]);
     this.spawn(replica, [
-      ...data,
+      ...lines,
       `replicaof ${host} ${master}`,
       `masteruser ${follower}`,
       `masterauth ${follower}`,
       "repl-diskless-sync-delay 0",
     ]);
+  }
+
+  /** Resolves when the replica has become the master. */
+  async promoted(): Promise<void> {
+    await this.until(this.replicaPort, async (server) =>
+      (await server.info("replication")).includes("role:master"),
+    );
   }
 
   /** From now on the master goes on alone: what it accepts nobody else has. */
@@ -133,9 +141,10 @@ export class SentinelFleet extends Fleet {
     }
   }
 
-  static async start(): Promise<SentinelFleet> {
+  /** `more`: lines of redis.conf, for both servers. */
+  static async start(more: readonly string[] = []): Promise<SentinelFleet> {
     const ports = await freePorts(5);
-    const fleet = new SentinelFleet(ports);
+    const fleet = new SentinelFleet(ports, more);
     await fleet.until(fleet.replicaPort, async (server) =>
       (await server.info("replication")).includes("master_link_status:up"),
     );

@@ -75,7 +75,6 @@ export async function startSimGateway(parts: GatewayParts): Promise<void> {
     forks: new Forks({ ...shared, ...rooms, pendingForks }),
     model: { name: modelName, sampling },
     replyTokensMax,
-    nowMs: () => clock.nowMs(),
   };
   const intake = new Intake({
     ...submitting,

@@ -8,6 +8,7 @@ import {
 } from "discord.js";
 import { EyrieError } from "#infra/errors/error.ts";
 import { errorRegistry } from "#infra/errors/registry.ts";
+import { refusesWrites } from "#infra/redis/client.ts";
 import { errorFields } from "#infra/telemetry/log.ts";
 import type { Locales } from "../intake/locales.ts";
 import { submit } from "../intake/submit.ts";
@@ -73,8 +74,7 @@ export class Interactions {
       log.warn("interaction not answered", { code: failureCode(error) });
       return;
     }
-    const outOfMemory = error instanceof Error && /\b(?:OOM|MISCONF)\b/.test(error.message);
-    if (!(error instanceof EyrieError) && !outOfMemory) throw error;
+    if (!(error instanceof EyrieError) && refusesWrites(error) === null) throw error;
     log.error("interaction failed", errorFields(error));
     const code = error instanceof EyrieError ? error.code : "BUSY_TRY_LATER";
     await answers.refuse(errorRegistry[code].audience === "user" ? code : "TURN_FAILED");

@@ -15,6 +15,7 @@ import {
   type REST,
   Routes,
 } from "discord.js";
+import type { Clock } from "#infra/clock/clock.ts";
 import type { Log } from "#infra/telemetry/log.ts";
 import { failureCode } from "../render/failure.ts";
 
@@ -28,7 +29,7 @@ const discordEpochMs = 1_420_070_400_000n;
 export interface BackfillParts {
   readonly rest: REST;
   readonly log: Log;
-  readonly nowMs: () => number;
+  readonly clock: Clock;
 }
 
 /** Messages newer than `since`, channel by channel, oldest first, as their event would have told them. */
@@ -37,7 +38,7 @@ export async function* missedMessages(
   since: string,
   parts: BackfillParts,
 ): AsyncGenerator<GatewayMessageCreateDispatchData> {
-  const horizon = (BigInt(parts.nowMs() - missedMsMax) - discordEpochMs) << 22n;
+  const horizon = (BigInt(parts.clock.nowMs() - missedMsMax) - discordEpochMs) << 22n;
   const from = BigInt(since) > horizon ? BigInt(since) : horizon;
   for (const channel of [...community.channels, ...community.threads]) {
     const last = "last_message_id" in channel ? channel.last_message_id : null;

@@ -6,6 +6,7 @@
  * is known; killed before the wake → the sweeper rings. What a failover of truth takes back is put in
  * again, see `tail.ts`.
  */
+import type { Clock } from "#infra/clock/clock.ts";
 import type { ModelCard } from "#infra/config/model-card.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import type { Ledger } from "#infra/ledger/ledger.ts";
@@ -25,6 +26,8 @@ import type { GatewayMetrics } from "../metrics.ts";
 import type { Renders } from "../render/renders.ts";
 import type { Lanes } from "./lanes.ts";
 import type { Tail } from "./tail.ts";
+
+const putBackAgainMs = 1_000;
 
 /** What an event says, before it is a turn. */
 export interface Question {
@@ -51,7 +54,7 @@ export interface SubmitParts {
   readonly renders: Renders;
   readonly model: ModelCard;
   readonly replyTokensMax: number;
-  readonly nowMs: () => number;
+  readonly clock: Clock;
   readonly log: Log;
   readonly metrics: GatewayMetrics;
 }
@@ -69,18 +72,27 @@ export async function submit(question: Question, parts: SubmitParts): Promise<Su
 
 /** Turns of the last minute that truth lost with its master are queued again. */
 export async function putBack(parts: SubmitParts): Promise<void> {
-  const putIn = async (turn: Turn): Promise<void> => {
-    const appended = await parts.mailbox.append(turn);
-    if (appended.kind !== "appended") return;
-    parts.metrics.putBack.inc();
-    parts.log.warn("a lost turn is queued again", { turn: turn.id });
-    await parts.renders.reopen(turn);
-    await ring(turn, parts);
-  };
-  const turns = parts.tail.turns();
-  await Promise.all(
-    turns.map(async (turn) => parts.lanes.run(turn.conversation, async () => putIn(turn))),
-  );
+  const { clock, lanes, tail } = parts;
+  let left = tail.turns();
+  while (left.length > 0) {
+    const refused = await Promise.all(
+      left.map(async (turn) => lanes.run(turn.conversation, async () => putBackOne(turn, parts))),
+    );
+    left = left.filter((turn, index) => refused[index] === true && tail.has(turn.id));
+    // A new master may have no replica yet, and take nothing until it has one.
+    if (left.length > 0) await clock.sleep(putBackAgainMs);
+  }
+}
+
+/** True when truth takes no writes now. */
+async function putBackOne(turn: Turn, parts: SubmitParts): Promise<boolean> {
+  const appended = await parts.mailbox.append(turn);
+  if (appended.kind !== "appended") return appended.kind === "refused";
+  parts.metrics.putBack.inc();
+  parts.log.warn("a lost turn is queued again", { turn: turn.id });
+  await parts.renders.reopen(turn);
+  await ring(turn, parts);
+  return false;
 }
 
 async function submitInTurn(turn: Turn, parts: SubmitParts): Promise<Submitted> {
@@ -117,7 +129,7 @@ function turnFor(question: Question, parts: SubmitParts): Turn {
     origin: question.origin,
     model: parts.model.name,
     attempt: 0,
-    receivedAtMs: parts.nowMs(),
+    receivedAtMs: parts.clock.nowMs(),
     maxTokens: parts.replyTokensMax,
     sampling: parts.model.sampling,
   };
