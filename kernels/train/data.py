@@ -27,8 +27,10 @@ WEIGHTS = {
     "nonsense": 1.5,
 }
 LANGUAGE_SWITCH = 0.12
-# Turns that tell a value or ask for one; a value told is mostly asked for next.
+# Turns that tell a value or ask for one; a value told is mostly asked for next. Most of them stand in
+# whole conversations, where as much is said in between as people hear.
 MEMORY = 0.12
+MEMORY_WHOLE = 0.4
 RECALL = 0.8
 ASK_UNTOLD = 0.15
 KINDS = ["name", "number", "colour"]
@@ -37,8 +39,8 @@ ASKED_LATER = {f"{kind}.{form}" for kind in KINDS for form in ("recall", "unknow
 DRILLS_AT_FIRST = 0.5
 DRILLS_FALL = 0.1
 DRILL_TOKENS = (3, 40)
-# Answers are cut, once they are known by heart (a base knows them), after a few tokens, in which they
-# are chosen, or after what is copied in them.
+# A conversation is whole, or all its answers are cut, once they are known by heart (a base knows them),
+# after a few tokens, in which they are chosen, or after what is copied in them.
 CUTS_BEGIN = 0.15
 CUT_TOKENS = (2, 5)
 TOKEN_DROPOUT = [0.0, 0.0, 0.15, 0.3]
@@ -67,8 +69,8 @@ class Conversations:
         if self.drills and rng.random() < self.drill_share(progress):
             parts = self.drill(rng)
         else:
-            cut = self.begun or progress >= CUTS_BEGIN
-            parts = Conversation(self, rng).parts(self.cuts if cut else 0.0)
+            cut = (self.begun or progress >= CUTS_BEGIN) and rng.random() < self.cuts
+            parts = Conversation(self, rng, cut).parts()
         ids, weights, patterns = [], [], []
         while len(ids) <= length:
             part, weight, pattern = next(parts)
@@ -96,28 +98,28 @@ class Conversations:
 class Conversation:
     """One conversation: its language so far, and what the user has told in it."""
 
-    def __init__(self, supply, rng):
-        self.supply, self.rng = supply, rng
+    def __init__(self, supply, rng, cut):
+        self.supply, self.rng, self.cut = supply, rng, cut
         self.language = supply.language(rng)
         self.memory = {}
 
-    def parts(self, cuts):
-        """Token ids, the weight of predicting them and their pattern, without end; the share `cuts`
-        of the answers is cut short.
+    def parts(self):
+        """Token ids, the weight of predicting them and their pattern, without end.
 
-        Nothing is to be learnt from what follows a cut: the turn's end weighs nothing there.
+        The pattern is that of the tokens which choose the answer. Nothing is to be learnt from what
+        follows a cut: the turn's end weighs nothing there.
         """
         end = self.supply.tokenizer.encode("\n\n")
         while True:
             prompt, reply, copied, pattern = self.turn()
             yield prompt, 0.0, -1
-            if self.rng.random() >= cuts:
-                yield reply, 1.0, pattern
-            else:
-                needed = self.supply.tokenizer.count(reply, copied)
-                kept = needed + self.rng.randint(*CUT_TOKENS)
-                yield reply[:kept], 1.0, pattern
+            needed = self.supply.tokenizer.count(reply, copied)
+            kept = needed + self.rng.randint(*CUT_TOKENS)
+            yield reply[:kept], 1.0, pattern
+            if self.cut:
                 yield end, 0.0, -1
+            else:
+                yield reply[kept:], 1.0, -1
 
     def turn(self):
         """Token ids of a question in its frame and of the answer, the bytes of the answer up to the
@@ -154,7 +156,7 @@ class Conversation:
     def draw(self):
         """An intent's name and the place of a pattern in it."""
         focus = self.supply.focus
-        if self.rng.random() < MEMORY:
+        if self.rng.random() < (MEMORY if self.cut else MEMORY_WHOLE):
             name = self.memory_intent()
             if name in self.language.intents:
                 return name, focus.draw_from(self.language.code, name, self.rng)

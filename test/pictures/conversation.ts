@@ -9,13 +9,12 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  type Channel,
-  DiscordDouble,
-  type Message,
-  type User,
-} from "#test/doubles/discord/index.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { conversationId, turnId } from "#infra/turn/index.ts";
+import { DiscordDouble, type Message, type User } from "#test/doubles/discord/index.ts";
 import { TestPlatform } from "#test/platform/platform.ts";
+
+const patienceMs = 60_000;
 
 interface Script {
   readonly speaker: string;
@@ -30,9 +29,10 @@ const scripts: Readonly<Record<string, Script>> = {
     channel: "general",
     lines: [
       "Hello, who are you?",
-      "my name is Tamsin",
       "What can you do?",
       "why does the hundredth message cost the same?",
+      "my name is Tamsin",
+      "tell me a joke",
       "what is my name?",
       "Thank you!",
     ],
@@ -67,23 +67,22 @@ async function talk(
   const guild = double.addGuild({ name: "Nest" });
   const channel = double.addChannel(guild, { name: script.channel });
   const user = double.addUser({ name: script.speaker });
-  for (const text of script.lines) await exchange(double, channel, { user, text });
+  for (const text of script.lines) {
+    const trigger = double.userSays(channel, user, text, { mention: true });
+    await settled(platform, trigger);
+  }
   return double.messages(channel);
 }
 
-/** Says one thing and waits until the reply stands: nothing is left in the outbox. */
-async function exchange(
-  double: DiscordDouble,
-  channel: Channel,
-  say: { readonly user: User; readonly text: string },
-): Promise<void> {
-  const trigger = double.userSays(channel, say.user, say.text, { mention: true });
-  await double.waitForReply(channel, ({ replyTo }) => replyTo?.id === trigger.id, 20_000);
-  for (;;) {
-    const reply = double.botMessages(channel).find(({ replyTo }) => replyTo?.id === trigger.id);
-    if (reply?.wire.components.length === 0) return;
-    await new Promise((done) => setTimeout(done, 50));
+/** Resolves when the whole reply stands: it is in the ledger, and no longer in the outbox. */
+async function settled({ ledger }: TestPlatform, { channelId, id, wire }: Message): Promise<void> {
+  const conversation = conversationId(`discord-${channelId}`);
+  const key = { turn: turnId(id), attempt: 0 };
+  for (const deadlineMs = Date.now() + patienceMs; Date.now() < deadlineMs; await sleep(50)) {
+    const record = await ledger.reply(conversation, key);
+    if (record !== null && (await ledger.outbox()).length === 0) return;
   }
+  throw new Error(`no whole reply to ${wire.content}`);
 }
 
 function escape(text: string): string {
@@ -129,19 +128,27 @@ const style = `
 function page(script: Script, messages: readonly Message[], bot: User): string {
   const drawn = messages.map((message) => draw(message, bot)).join("");
   return `<!doctype html><meta charset="utf-8"><style>${style}</style>
-    <header># ${script.channel}</header><main>${drawn}</main>`;
+    <header># ${script.channel}</header><main>${drawn}</main>
+    <script>document.body.dataset.height = Math.ceil(document.body.getBoundingClientRect().height)</script>`;
 }
 
-function photograph(name: string, html: string, height: number): void {
+/** As high as it needs to be: the page is first asked how high that is. */
+function photograph(name: string, html: string): void {
   const directory = mkdtempSync(join(tmpdir(), "eyrie-picture-"));
   const file = join(directory, "conversation.html");
   writeFileSync(file, html);
-  const switches = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"];
-  const size = `--window-size=820,${height}`;
-  const target = `--screenshot=${join(import.meta.dirname, name)}`;
-  execFileSync("chromium", [...switches, `--user-data-dir=${directory}`, size, target, file], {
-    stdio: "ignore",
-  });
+  const chromium = (...switches: string[]): string => {
+    const always = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"];
+    const profile = `--user-data-dir=${directory}`;
+    return execFileSync("chromium", [...always, profile, ...switches, file], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+      timeout: patienceMs,
+    });
+  };
+  const height = /data-height="(\d+)"/.exec(chromium("--window-size=820,400", "--dump-dom"))?.[1];
+  const target = join(import.meta.dirname, name);
+  chromium(`--window-size=820,${height}`, `--screenshot=${target}`);
   rmSync(directory, { recursive: true, force: true });
 }
 
@@ -155,8 +162,7 @@ try {
   });
   for (const [code, script] of Object.entries(scripts)) {
     const messages = await talk(platform, double, script);
-    const html = page(script, messages, double.botUser);
-    photograph(`conversation-${code}.png`, html, 80 + messages.length * 66);
+    photograph(`conversation-${code}.png`, page(script, messages, double.botUser));
   }
 } finally {
   await platform.stop();
