@@ -3,9 +3,9 @@ import { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import { ModelError } from "#kernels/errors.ts";
 import { openModel } from "#kernels/model/model.ts";
+import { refuseIdsBeyond } from "#kernels/model/vocabulary-fit.ts";
 import type { Quantise } from "#kernels/model/quantise/layout.ts";
 import { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
-import { refuseIdsBeyond } from "#kernels/tokenizer/vocabulary.ts";
 
 export interface WorkerModel {
   readonly name: string;

@@ -155,7 +155,7 @@ export function hasSuccessors(url: string): boolean {
   return parseAddress(url)?.kind === "sentinel";
 }
 
-/** Calls back whenever another server may have taken over: after each lost connection, when there is one again. */
+/** Calls back whenever another server may have taken over: there is one again after a lost connection. */
 export function whenReplaced(client: Redis, then: () => void): void {
   // Of a cluster it is not the whole that comes back, but one node that goes.
   client.on(isCluster(client) ? "-node" : "ready", then);

@@ -12,7 +12,6 @@ import { existsSync } from "node:fs";
 import { open, readFile, rm, statfs } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { ModelError, systemErrorCode } from "#kernels/errors.ts";
-import { refuseIdsBeyond } from "#kernels/tokenizer/vocabulary.ts";
 import { openWeights, type Weights } from "./formats/container.ts";
 import { OutputDirectory } from "./formats/output-directory.ts";
 import { type StreamOptions, WeightsStream } from "./formats/stream.ts";
@@ -29,6 +28,7 @@ import {
 } from "./quantise/layout.ts";
 import { quantiseWeights, variantBytes } from "./quantise/stream.ts";
 import { SafetensorsFile } from "./safetensors.ts";
+import { refuseIdsBeyond } from "./vocabulary-fit.ts";
 
 /** For the small files beside the weights. */
 const reserveBytes = 16 << 20;

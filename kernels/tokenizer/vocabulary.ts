@@ -35,21 +35,6 @@ export function readVocabulary(path: string): Vocabulary {
   return parseVocabulary(file, path);
 }
 
-/**
- * A model has a row of logits and of embeddings for each id below `vocabSize`.
- *
- * @throws ModelError `VOCABULARY_BROKEN` where the vocabulary has ids beyond
- */
-export function refuseIdsBeyond(
-  vocabSize: number,
-  vocabulary: { readonly path: string; readonly tokenIdMax: number },
-): void {
-  const { path, tokenIdMax: idMax } = vocabulary;
-  if (idMax < vocabSize) return;
-  const reason = `it has the id ${idMax}, the model ${vocabSize} tokens`;
-  throw new ModelError("VOCABULARY_BROKEN", { path, line: 0, reason });
-}
-
 /** `path` only names the file in an error. */
 export function parseVocabulary(file: Uint8Array, path: string): Vocabulary {
   const broken = (line: number, reason: string): ModelError =>

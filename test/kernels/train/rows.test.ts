@@ -43,7 +43,7 @@ print(round(sum(focus.draw_from("xa", "a", rng) for _ in range(1200)) / 100))
   expect(Math.abs(Number(second) - 10)).toBeLessThanOrEqual(1);
 });
 
-test.skipIf(!hasTorch)("a cut answer keeps what is copied in it", () => {
+test.skipIf(!hasTorch)("a cut answer keeps what is copied in it, a whole one its end", () => {
   const home = mkdtempSync(join(tmpdir(), "eyrie-cuts-"));
   const answer =
     "> Welcome to the long quiet house by the sea, {name}, and stay as long as you like.";
@@ -53,12 +53,18 @@ import random, corpus, data, vocabulary
 languages = corpus.read_languages("${home}", ["xa"])
 tokenizer = vocabulary.Tokenizer(vocabulary.learn(list(corpus.lines(languages)), 640, ["xa"]))
 recipe = {"seed": 1, "drills": 0, "cutAnswers": 0.9, "base": None, "shares": {}, "focusFloor": 1}
-conversation = data.Conversation(data.Conversations(languages, tokenizer, recipe), random.Random(1))
-parts = conversation.parts(1.0)
+supply = data.Conversations(languages, tokenizer, recipe)
+conversation = data.Conversation(supply, random.Random(1), cut=True)
+parts = conversation.parts()
 for _ in range(200):
     prompt, reply, end = (tokenizer.decode(next(parts)[0]) for _ in range(3))
     assert f"sea, {conversation.memory['name']}" in reply, (prompt, reply)
     assert not reply.endswith("like.") and end == "\\n\\n", (reply, end)
+whole = data.Conversation(supply, random.Random(1), cut=False).parts()
+for _ in range(200):
+    prompt, head, tail = (next(whole) for _ in range(3))
+    assert tokenizer.decode(head[0] + tail[0]).endswith("like.\\n\\n"), (head, tail)
+    assert head[2] >= 0 and tail[2] == -1, "the head chooses the answer"
 `;
   const { stdout, stderr } = spawnSync(python, ["-c", script], { cwd: room, encoding: "utf8" });
   rmSync(home, { recursive: true });
