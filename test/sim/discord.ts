@@ -170,6 +170,8 @@ export class SimDiscord {
       const token = second;
       return this.#defer(token, body.type ?? 0);
     }
+    // A message for the asker only.
+    if (area === "webhooks" && method === "post") return {};
     if (area === "webhooks") {
       const messageId = this.#answers.get(second)?.messageId ?? null;
       const message = messageId === null ? undefined : this.#messages.get(messageId);

@@ -38,7 +38,8 @@ export class Answers {
   readonly #interaction: GatewayInteractionCreateDispatchData;
   readonly #locale: string;
   readonly #parts: AnswersParts;
-  #deferred = false;
+  /** What a later edit would change: an answer of its own, or the message that the button stands under. */
+  #deferred: "answer" | "message" | null = null;
 
   constructor(
     interaction: GatewayInteractionCreateDispatchData,
@@ -54,25 +55,33 @@ export class Answers {
   async defer(options: { readonly privately?: true } = {}): Promise<boolean> {
     const type = InteractionResponseType.DeferredChannelMessageWithSource;
     const flags = options.privately === true ? { flags: MessageFlags.Ephemeral } : {};
-    this.#deferred = await this.#respond({ type, data: flags });
-    return this.#deferred;
+    const lives = await this.#respond({ type, data: flags });
+    if (lives) this.#deferred = "answer";
+    return lives;
   }
 
   /** For a button: seen, and the message will tell. */
   async acknowledge(): Promise<boolean> {
-    this.#deferred = await this.#respond({ type: InteractionResponseType.DeferredMessageUpdate });
-    return this.#deferred;
+    const lives = await this.#respond({ type: InteractionResponseType.DeferredMessageUpdate });
+    if (lives) this.#deferred = "message";
+    return lives;
   }
 
-  /** An error, for the asker only: instead of a first answer or in place of the deferred one. */
+  /**
+   * An error, for the asker only: instead of a first answer or in place of the deferred one. A message that
+   * a button stands under keeps what it says.
+   */
   async refuse(code: ErrorCode): Promise<void> {
     this.#parts.metrics.refused.inc({ code });
     const content = this.#parts.translator.error(this.#locale, new EyrieError(code));
-    if (this.#deferred) return this.replace({ content, components: [] });
-    await this.#respond({
-      type: InteractionResponseType.ChannelMessageWithSource,
-      data: { content, flags: MessageFlags.Ephemeral, allowed_mentions: mentionNobody },
-    });
+    if (this.#deferred === "answer") return this.replace({ content, components: [] });
+    const data = { content, flags: MessageFlags.Ephemeral, allowed_mentions: mentionNobody };
+    if (this.#deferred === null) {
+      await this.#respond({ type: InteractionResponseType.ChannelMessageWithSource, data });
+      return;
+    }
+    const { application_id: applicationId, token } = this.#interaction;
+    await this.#parts.rest.post(Routes.webhook(applicationId, token), { body: data, auth: false });
   }
 
   /** Replaces the deferred answer; for a button, the message that it stands under. */
