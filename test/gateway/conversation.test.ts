@@ -198,3 +198,24 @@ describe("Regenerate", () => {
     expect(buttonOf(reply)).toMatch(/^v2:again:/);
   });
 });
+
+describe("Stop", () => {
+  test("that truth cannot take is told to who pressed; the reply keeps its text", async () => {
+    stage = await Stage.open();
+    stage.ask("a story");
+    const claim = await stage.worker.claim(stage.conversation);
+    await stage.worker.say(claim, "Once upon a time");
+    await stage.waitForShown("Once upon a time ▌");
+    const reply = stage.discord.botMessages(stage.channel).at(-1);
+    if (reply === undefined) throw new Error("no reply");
+    await stage.truth.config("SET", "maxmemory", "1");
+    const pressed = press(reply);
+    const toAda = (): Message[] => pressed.messages.filter((one) => isPrivate(one, stage.ada));
+    await stage.discord.waitFor(() => toAda().length > 0);
+    await stage.truth.config("SET", "maxmemory", "1gb");
+    expect(toAda().map(contentOf)).toEqual([expect.stringContaining("try again")]);
+    expect(contentOf(reply)).toContain("Once upon a time");
+    await stage.worker.commit(claim, "Once upon a time there was an end.");
+    await stage.waitForShown("Once upon a time there was an end.");
+  });
+});
