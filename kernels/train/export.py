@@ -66,7 +66,7 @@ def description(weights, shape, recipe):
         "groupNormEps": shape.get("groupNormEps", GROUP_NORM_EPS),
         "sampling": {
             "temperature": 0.7,
-            "topP": 0.3,
+            "topP": 0.15,
             "presencePenalty": 0,
             "frequencyPenalty": 0,
             "penaltyDecay": 0.996,
