@@ -157,7 +157,12 @@ async function open(
     { ...shared, ...rooms, live, tail },
     options.editIntervalMsMin,
   );
-  const { forks, intake, lanes, ...door } = inbound({
+  const {
+    forks,
+    intake,
+    lanes,
+    putBack: putLostBack,
+  } = inbound({
     ...shared,
     ...rooms,
     buttons,
@@ -194,7 +199,7 @@ async function open(
     await within(systemClock, drainMsMax, sessions.flush());
   });
   whenReplaced(truth, () => {
-    door.putBack().catch((error: unknown) => log.error("turns not put back", errorFields(error)));
+    putLostBack().catch((error: unknown) => log.error("turns not put back", errorFields(error)));
   });
   // Not waited for: what is pending may wait for Discord, and new orders need not.
   forks.resume().catch((error: unknown) => log.warn("forks not read", errorFields(error)));
