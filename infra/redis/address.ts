@@ -19,8 +19,12 @@ import {
 
 const sentinelPort = 26_379;
 const serverPort = 6_379;
-/** A command follows a cluster that is changing masters for about as long: they wait this much each. */
-const redirectionsMax = 150;
+/**
+ * A command follows a cluster that is changing masters for a minute (by default nodes wait 15 s before
+ * they elect another). While they wait, the others still point at the one that is gone: that is not
+ * asked again at once, or all redirections would be used up in a moment.
+ */
+const redirectionsMax = 600;
 const redirectionMs = 100;
 
 type Address =
@@ -103,6 +107,7 @@ export function createClient(url: string, options: ClientOptions): Redis {
       lazyConnect: true,
       clusterRetryStrategy: (tries) => retry?.(tries),
       maxRedirections: redirectionsMax,
+      retryDelayOnMoved: redirectionMs,
       retryDelayOnFailover: redirectionMs,
       retryDelayOnClusterDown: redirectionMs,
       redisOptions: { ...options, ...login },

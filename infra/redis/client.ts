@@ -34,7 +34,7 @@ export function isUnanswered(error: unknown): boolean {
  */
 export function refusesWrites(error: unknown): string | null {
   if (!(error instanceof Error)) return null;
-  return /\b(?:OOM|MISCONF|NOREPLICAS|NOSCRIPT)\b/.exec(error.message)?.[0] ?? null;
+  return /\b(?:OOM|MISCONF|NOREPLICAS|NOSCRIPT|CLUSTERDOWN)\b/.exec(error.message)?.[0] ?? null;
 }
 
 export interface ConnectOptions {

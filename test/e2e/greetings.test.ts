@@ -1,44 +1,24 @@
 /** Greeted through `eyrie chat --once` in each of its languages, Eaglet answers in that language. */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { type ChildProcess, execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { identifyLanguage } from "#infra/language/identify.ts";
 import { languages, readIntents } from "#test/eaglet/corpus.ts";
+import { environmentOf, root, startEyrie, stopEyrie } from "./starter.ts";
 
-const root = resolve(import.meta.dirname, "../..");
 const home = mkdtempSync(join(tmpdir(), "eyrie-greetings-"));
-const environment = {
-  ...process.env,
-  EYRIE_HOME: home,
-  EYRIE_WORKER_PORT: "0",
-  EYRIE_GATEWAY_PORT: "0",
-  REDIS_URL: "",
-  STATE_REDIS_URL: "",
-  DISCORD_TOKEN: "",
-};
+const environment = environmentOf(home);
 let platform: ChildProcess;
 
 beforeAll(async () => {
-  platform = spawn(process.execPath, ["eyrie.mjs", "start"], { cwd: root, env: environment });
-  await new Promise<void>((ready, reject) => {
-    let output = "";
-    platform.once("exit", (code) => reject(new Error(`exit ${code}: ${output}`)));
-    const read = (chunk: Buffer): void => {
-      output += chunk.toString();
-      if (output.includes("Eyrie is running")) ready();
-    };
-    platform.stdout?.on("data", read);
-    platform.stderr?.on("data", read);
-  });
+  platform = await startEyrie(environment);
 }, 60_000);
 
 afterAll(async () => {
-  const gone = new Promise((done) => platform.once("exit", done));
-  platform.kill("SIGINT");
-  await gone;
+  await stopEyrie(platform, "SIGINT");
   rmSync(home, { recursive: true, force: true });
 });
 

@@ -2,10 +2,10 @@
  * `eyrie start` as a newcomer runs it: it starts everything, Ctrl-C leaves nothing behind, and the
  * next start goes on where the last one stopped.
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { History } from "#infra/ledger/history.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
@@ -14,18 +14,10 @@ import { connectRedis } from "#infra/redis/client.ts";
 import type { Turn } from "#infra/turn/index.ts";
 import { WakeBell } from "#infra/wake/wake.ts";
 import { aConversation, aTurn } from "../infra/turns.ts";
+import { environmentOf, root, startEyrie, stopEyrie } from "./starter.ts";
 
-const root = resolve(import.meta.dirname, "../..");
 const home = mkdtempSync(join(tmpdir(), "eyrie-start-"));
-const environment = {
-  ...process.env,
-  EYRIE_HOME: home,
-  EYRIE_WORKER_PORT: "0",
-  EYRIE_GATEWAY_PORT: "0",
-  REDIS_URL: "",
-  STATE_REDIS_URL: "",
-  DISCORD_TOKEN: "",
-};
+const environment = environmentOf(home);
 let running: ChildProcess | null = null;
 
 afterAll(async () => {
@@ -33,34 +25,14 @@ afterAll(async () => {
   rmSync(home, { recursive: true, force: true });
 });
 
-/** Starts the platform as its own process group, as a terminal would, and waits for its greeting. */
-async function start(extra: NodeJS.ProcessEnv = {}): Promise<void> {
-  const child = spawn(process.execPath, ["eyrie.mjs", "start"], {
-    cwd: root,
-    env: { ...environment, ...extra },
-    detached: true,
-  });
-  running = child;
-  let output = "";
-  await new Promise<void>((ready, reject) => {
-    child.once("exit", (code) => reject(new Error(`exit ${code}: ${output}`)));
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on("data", (chunk: Buffer) => {
-        output += chunk.toString();
-        if (output.includes("Eyrie is running")) ready();
-      });
-    }
-  });
+async function start(): Promise<void> {
+  running = await startEyrie(environment);
 }
 
-/** Signals the whole group, as Ctrl-C does; returns the exit code. */
 async function stop(signal: NodeJS.Signals): Promise<number | null> {
   const child = running;
   running = null;
-  if (child?.pid === undefined || child.exitCode !== null) return child?.exitCode ?? null;
-  const gone = new Promise<number | null>((done) => child.once("exit", done));
-  process.kill(-child.pid, signal);
-  return gone;
+  return child && stopEyrie(child, signal);
 }
 
 /** Command lines of processes that still name this platform's folder in their environment. */

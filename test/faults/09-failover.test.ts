@@ -45,9 +45,6 @@ test(
         fleet.restart(fleet.masterPort);
         await check(scene, { reordered: true });
         expect(await scene.metric(scene.gateway!, "eyrie_gateway_turns_put_back_total")).toBe(2);
-      } catch (e) {
-        console.error("E", e);
-        throw e;
       } finally {
         await scene.close();
       }

@@ -10,7 +10,7 @@ import { mailboxLengthMax } from "#infra/mailbox/mailbox.ts";
 import { seededRandom } from "#test/doubles/discord/faults.ts";
 import { Audit, type Fault } from "./audit.ts";
 import { MemoryLog, type Slope } from "./memory.ts";
-import { mischiefs, pick, type Random } from "./mischief.ts";
+import { mischiefs, nuisances, pick, type Random } from "./mischief.ts";
 import { patienceMs, Scene } from "./scene.ts";
 
 export interface Endurance {
@@ -21,6 +21,8 @@ export interface Endurance {
   readonly turnsPerSecond: number;
   readonly channels: number;
   readonly faultEveryMs: number;
+  /** No fault ends a process of ours: what their memory does over the whole time can be seen. */
+  readonly sparing?: boolean;
   readonly onProgress: (line: string) => void;
 }
 
@@ -125,14 +127,15 @@ async function breakThings(
 ): Promise<void> {
   const { wish, going, faults } = parts;
   const random: Random = seededRandom(wish.seed ^ 0x5eed);
-  const names = Object.keys(mischiefs);
+  const ours = wish.sparing === true ? nuisances : mischiefs;
+  const names = Object.keys(ours);
   while (going()) {
     const dueMs = performance.now() + wish.faultEveryMs * (0.5 + random());
     while (going() && performance.now() < dueMs) await sleep(lookEveryMs / 10);
     const name = pick(names, random)!;
     if (!going()) return;
     wish.onProgress(name);
-    await mischiefs[name]!(scene, random);
+    await ours[name]!(scene, random);
     faults[name] = (faults[name] ?? 0) + 1;
   }
 }

@@ -22,7 +22,8 @@ const downMsMax = 2_000;
 /** How long a label stays armed before it is given up: its moment may not come. */
 const armedMsMax = 3_000;
 
-export const mischiefs: Readonly<Record<string, Mischief>> = {
+/** They end processes of ours. */
+const deaths: Readonly<Record<string, Mischief>> = {
   "a worker is killed": async (scene, random) => {
     const worker = pick(scene.workers, random);
     await worker?.end("SIGKILL");
@@ -30,12 +31,6 @@ export const mischiefs: Readonly<Record<string, Mischief>> = {
   "a worker is asked to end": async (scene, random) => {
     const worker = pick(scene.workers, random);
     await worker?.end("SIGTERM");
-  },
-  "a worker is frozen": async (scene, random) => {
-    const worker = pick(scene.workers, random);
-    worker?.signal("SIGSTOP");
-    await sleep(frozenMs);
-    worker?.signal("SIGCONT");
   },
   "a worker is killed at a label": async (scene, random) => {
     const worker = pick(scene.workers, random);
@@ -58,6 +53,16 @@ export const mischiefs: Readonly<Record<string, Mischief>> = {
     await scene.arm(gateway, label, { kind: "kill" });
     await Promise.race([gateway.ended, sleep(armedMsMax)]);
     if (gateway.running) await scene.disarm(gateway, label);
+  },
+};
+
+/** They leave our processes alive, for as long as it takes to see whether their memory grows. */
+export const nuisances: Readonly<Record<string, Mischief>> = {
+  "a worker is frozen": async (scene, random) => {
+    const worker = pick(scene.workers, random);
+    worker?.signal("SIGSTOP");
+    await sleep(frozenMs);
+    worker?.signal("SIGCONT");
   },
   "the truth Redis is killed": async ({ platform }, random) => {
     await platform.truthServer.kill();
@@ -92,6 +97,8 @@ export const mischiefs: Readonly<Record<string, Mischief>> = {
     double.restFaults.next("*", { kind: "server-error" }, { times: 3 });
   },
 };
+
+export const mischiefs = { ...deaths, ...nuisances };
 
 const ofGateway: ReadonlySet<LabelName> = new Set([
   "event-read",

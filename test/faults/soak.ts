@@ -1,8 +1,9 @@
 /**
- * `npm run soak -- --minutes N [--seed S] [--rate TURNS/S] [--channels N] [--turns N] [--json]`:
- * real processes under open load and random faults; see endure.ts. Ends with one line of JSON under
- * `--json`, else with a summary, and with the command that says and breaks the same again. Exit code
- * 1 when anything was lost, doubled, out of order or mixed up.
+ * `npm run soak -- --minutes N [--seed S] [--rate TURNS/S] [--channels N] [--turns N] [--sparing]
+ * [--json]`: real processes under open load and random faults; see endure.ts. With --sparing no fault
+ * ends a gateway or worker, so that their memory is seen over the whole time. Ends with one line of
+ * JSON under `--json`, else with a summary, and with the command that says and breaks the same again.
+ * Exit code 1 when anything was lost, doubled, out of order or mixed up.
  */
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     rate: { type: "string", default: "10" },
     channels: { type: "string", default: "60" },
     "fault-every": { type: "string", default: "8" },
+    sparing: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
 });
@@ -45,6 +47,7 @@ process.env["PATH"] = await redisOnPath(resolve(import.meta.dirname, "../.."));
 const startedMs = performance.now();
 const endured = await endure({
   ...options,
+  sparing: values.sparing,
   onProgress: (line) => {
     const seconds = Math.round((performance.now() - startedMs) / 1_000);
     if (!values.json) console.log(`${seconds} s: ${line}`);
@@ -53,7 +56,7 @@ const endured = await endure({
 const length = "turns" in options ? `--turns ${options.turns}` : `--minutes ${options.minutes}`;
 const repeat =
   `npm run soak -- ${length} --seed ${options.seed} --rate ${options.turnsPerSecond} ` +
-  `--channels ${options.channels} --fault-every ${options.faultEveryMs / 1_000}`;
+  `--channels ${options.channels} --fault-every ${options.faultEveryMs / 1_000}${values.sparing ? " --sparing" : ""}`;
 if (values.json) console.log(JSON.stringify({ ...endured, seed: options.seed, repeat }));
 else console.log(summary(endured));
 const { lost, duplicated, reordered, crossed } = endured;
