@@ -14,8 +14,10 @@ from failures import Failure, Misuse
 
 CHOICE = re.compile(r"\(([^()]*)\)")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
+# Lists that hold the same things in every language, in one order.
+ALIGNED = ("user_colour", "user_wish")
 # Filled with fresh values for every dialogue; lists of a file that an answer also names stay, too.
-DYNAMIC = ("name", "number", "word", "gibberish", "user_colour")
+DYNAMIC = ("name", "number", "word", "gibberish", *ALIGNED)
 
 
 @dataclass
@@ -42,9 +44,9 @@ def read_languages(folder, codes):
             there = ", ".join(sorted(p.stem for p in folder.glob("*.txt"))) or "none"
             raise Misuse(f"no dialogues for language {code}: write {path} (there are: {there})")
         languages.append(read_language(path))
-    colours = {len(la.lists["user_colour"]) for la in languages if "user_colour" in la.lists}
-    if len(colours) > 1:
-        raise Failure(f"{folder}: @user_colour must list the same colours in every language")
+    for name in ALIGNED:
+        if len({len(la.lists[name]) for la in languages if name in la.lists}) > 1:
+            raise Failure(f"{folder}: @{name} must list the same things in every language")
     return languages
 
 
@@ -119,7 +121,7 @@ def check_placeholders(places, language):
         for name in PLACEHOLDER.findall(line):
             if is_answer and name not in DYNAMIC:
                 raise Failure(f"{place}: an answer may name {', '.join(DYNAMIC)}, not {{{name}}}")
-            if name not in language.lists and (name not in DYNAMIC or name == "user_colour"):
+            if name not in language.lists and (name not in DYNAMIC or name in ALIGNED):
                 raise Failure(f"{place}: unknown {{{name}}}; add a line @{name} = … or correct it")
 
 

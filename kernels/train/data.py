@@ -33,7 +33,7 @@ MEMORY = 0.12
 MEMORY_WHOLE = 0.4
 RECALL = 0.8
 ASK_UNTOLD = 0.15
-KINDS = ["name", "number", "colour"]
+KINDS = ["name", "number", "colour", "wish"]
 ASKED_LATER = {f"{kind}.{form}" for kind in KINDS for form in ("recall", "unknown")}
 # At the start of a run without a base every second row is a drill, over the first tenth ever fewer.
 DRILLS_AT_FIRST = 0.5
@@ -43,6 +43,8 @@ DRILL_TOKENS = (3, 40)
 # after a few tokens, in which they are chosen, or after what is copied in them.
 CUTS_BEGIN = 0.15
 CUT_TOKENS = (2, 5)
+# Questions that are spliced from two of their intent.
+SPLICED = 0.25
 TOKEN_DROPOUT = [0.0, 0.0, 0.15, 0.3]
 
 
@@ -142,6 +144,10 @@ class Conversation:
         answer up to the end of the last of them."""
         rng = self.rng
         question = corpus.draw(pattern, self.language, rng)
+        if rng.random() < SPLICED:
+            other = corpus.draw(rng.choice(intent.patterns), self.language, rng)
+            if "{" not in question + other:
+                question = spelling.splice(question, other, self.language, rng)
         question = spelling.vary(question, self.language, rng)
         answer = rng.choice(intent.answers)
         tail = len(answer.rpartition("}")[2].encode())
@@ -163,7 +169,7 @@ class Conversation:
         return focus.draw(self.language.code, self.rng)
 
     def memory_intent(self):
-        kind = self.rng.choice(KINDS)
+        kind = self.rng.choice([k for k in KINDS if f"{k}.tell" in self.language.intents] or KINDS)
         if kind in self.memory:
             return f"{kind}.recall" if self.rng.random() < RECALL else f"{kind}.tell"
         return f"{kind}.unknown" if self.rng.random() < ASK_UNTOLD else f"{kind}.tell"
@@ -171,22 +177,22 @@ class Conversation:
     def value(self, key, intent_name):
         """What a placeholder stands for; what `.tell` intents say is remembered.
 
-        A colour is remembered as its place in the list, which is the same in every language.
+        A colour or wish is remembered as its place in the list, which is the same in every language.
         """
         kind, _, form = intent_name.partition(".")
-        remembered = key in ("name", "user_colour") or (key == "number" and kind == "number")
-        slot = "colour" if key == "user_colour" else key
-        if not remembered:
+        slot = key.removeprefix("user_")
+        aligned = key in corpus.ALIGNED
+        if not (aligned or key == "name" or kind == key == "number"):
             return self.fresh(key)
         if form == "tell" or slot not in self.memory:
             self.memory[slot] = self.fresh(key)
         value = self.memory[slot]
-        return self.language.lists["user_colour"][value] if slot == "colour" else value
+        return self.language.lists[key][value] if aligned else value
 
     def fresh(self, key):
         rng, language = self.rng, self.language
-        if key == "user_colour":
-            return rng.randrange(len(language.lists["user_colour"]))
+        if key in corpus.ALIGNED:
+            return rng.randrange(len(language.lists[key]))
         if key == "number":
             return inventions.number(rng)
         if key == "gibberish":

@@ -23,7 +23,7 @@ def vary(text, language, rng):
     if text[:1] in "/.?!…" or rng.random() < 0.15:
         return text
     text = text.rstrip("？?！!。.؟।။")
-    if rng.random() < 0.10:
+    if rng.random() < 0.2:
         text = drop_word(text, language, rng)
     text = add_filler(text, language, rng)
     if language.code in ACCENTED and rng.random() < 0.15:
@@ -46,6 +46,16 @@ def add_filler(text, language, rng):
 def is_spaceless(language):
     """Written without spaces between words, so that only `@droppable` says what a word is."""
     return "droppable" in language.lists
+
+
+def splice(first, second, language, rng):
+    """At least half of one line, then at least half of another that means the same: what is meant is
+    said in an order of words that nobody wrote, and no place in it can be relied on."""
+    spaceless = is_spaceless(language)
+    head, tail = (list(line) if spaceless else line.split(" ") for line in (first, second))
+    head = head[: rng.randint((len(head) + 1) // 2, len(head))]
+    tail = tail[rng.randint(0, len(tail) // 2) :]
+    return ("" if spaceless else " ").join(head + tail)
 
 
 def drop_word(text, language, rng):

@@ -71,6 +71,55 @@ for _ in range(200):
   expect({ stdout, stderr }).toEqual({ stdout: "", stderr: "" });
 });
 
+test.skipIf(!hasTorch)("a wish told in one language is named in another", () => {
+  const home = mkdtempSync(join(tmpdir(), "eyrie-wishes-"));
+  const wishes = { xa: ["swim", "sing"], xb: ["nadar", "cantar"] };
+  for (const [code, [first, second]] of Object.entries(wishes)) {
+    const lines = [
+      `@user_wish = ${first}|${second}`,
+      "[wish.tell]",
+      "> {user_wish}, then.",
+      "I want to {user_wish}",
+      "[wish.recall]",
+      "> You want: {user_wish}.",
+      "what do I want",
+    ];
+    writeFileSync(join(home, `${code}.txt`), `${lines.join("\n")}\n`);
+  }
+  const script = `
+import random, corpus, data
+languages = corpus.read_languages("${home}", ["xa", "xb"])
+recipe = {"seed": 1, "drills": 0, "cutAnswers": 0, "base": None, "shares": {}, "focusFloor": 1}
+for seed in range(20):
+    talk = data.Conversation(data.Conversations(languages, None, recipe), random.Random(seed), False)
+    talk.language = languages[0]
+    tell, recall = (languages[0].intents[f"wish.{form}"] for form in ("tell", "recall"))
+    _, told, _ = talk.lines(tell, tell.patterns[0])
+    talk.language = languages[1]
+    _, named, _ = talk.lines(recall, recall.patterns[0])
+    assert (told, named) in (("swim, then.", "You want: nadar."), ("sing, then.", "You want: cantar."))
+`;
+  const { stdout, stderr } = spawnSync(python, ["-c", script], { cwd: room, encoding: "utf8" });
+  rmSync(home, { recursive: true });
+  expect({ stdout, stderr }).toEqual({ stdout: "", stderr: "" });
+});
+
+test.skipIf(!existsSync(python))("a spliced question holds at least half of either", () => {
+  const script = `
+import random, corpus, spelling
+spaced, spaceless = corpus.Language("xa", {}, {}), corpus.Language("xb", {"droppable": ["a"]}, {})
+rng = random.Random(1)
+for language, gap in ((spaced, " "), (spaceless, "")):
+    first, second = (gap.join(word) for word in ("abcde", "vwxyz"))
+    made = {spelling.splice(first, second, language, rng) for _ in range(400)}
+    heads = [gap.join("abcde"[:end]) for end in (3, 4, 5)]
+    tails = [gap.join("vwxyz"[start:]) for start in (0, 1, 2)]
+    assert made == {head + gap + tail for head in heads for tail in tails}, made
+`;
+  const { stdout, stderr } = spawnSync(python, ["-c", script], { cwd: room, encoding: "utf8" });
+  expect({ stdout, stderr }).toEqual({ stdout: "", stderr: "" });
+});
+
 test.skipIf(!hasTorch)("a language is drawn as often as its share says", () => {
   const home = mkdtempSync(join(tmpdir(), "eyrie-shares-"));
   for (const code of ["xa", "xb", "xc"]) writeFileSync(join(home, `${code}.txt`), dialogues);
