@@ -3,7 +3,7 @@
  * `v2:<action>:<conversation>:<turn>:<attempt>:<mac>`. The MAC says that we made the button; who may
  * press it is decided when it is pressed.
  */
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
 import {
   type APIActionRowComponent,
   type APIButtonComponent,
@@ -42,11 +42,12 @@ const pattern = /^v2:([a-z]+):([^:]+):(\d{1,20}):(\d{1,3}):([\w-]{22})$/;
 const macBytes = 16;
 
 export class Buttons {
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
 
   /** The key is derived from the bot's token: a new token retires all buttons. */
   constructor(token: string) {
-    this.#key = createHmac("sha256", token).update("eyrie buttons v2").digest();
+    // As an object: taken in as bytes each time, signing costs three times as much.
+    this.#key = createSecretKey(createHmac("sha256", token).update("eyrie buttons v2").digest());
   }
 
   customId({ action, conversation, key }: Press): string {

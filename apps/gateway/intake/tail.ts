@@ -18,8 +18,8 @@ interface Kept {
 
 export class Tail {
   readonly #clock: Clock;
-  /** Oldest first. */
-  readonly #kept = new Map<string, Kept>();
+  /** Oldest first; a turn's id is its message's, and so nobody else's. */
+  readonly #kept = new Map<TurnId, Kept>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -27,7 +27,8 @@ export class Tail {
 
   note(turn: Turn): void {
     this.#drop();
-    this.#kept.set(`${turn.conversation} ${turn.id}`, { turn, atMs: this.#clock.monotonicMs() });
+    this.#kept.delete(turn.id);
+    this.#kept.set(turn.id, { turn, atMs: this.#clock.monotonicMs() });
   }
 
   /** Turns of the last minute, in the order they came. */
@@ -38,31 +39,28 @@ export class Tail {
 
   /** Whether it comes back should truth have lost it. */
   has(id: TurnId): boolean {
-    return this.turns().some((turn) => turn.id === id);
+    this.#drop();
+    return this.#kept.has(id);
   }
 
   /** Its author has taken it back. */
   forget(id: TurnId): void {
-    this.#dropWhere((turn) => turn.id === id);
+    this.#kept.delete(id);
   }
 
   /** The conversation, or what one person said in it, is deleted. */
   forgetAll(conversation: ConversationId, author?: UserId): void {
-    this.#dropWhere(
-      (turn) =>
-        turn.conversation === conversation && (author === undefined || turn.author === author),
-    );
+    for (const { turn } of this.#kept.values()) {
+      const theirs = author === undefined || turn.author === author;
+      if (turn.conversation === conversation && theirs) this.#kept.delete(turn.id);
+    }
   }
 
   #drop(): void {
     const sinceMs = this.#clock.monotonicMs() - keptMs;
-    for (const [name, { atMs }] of this.#kept) {
+    for (const [id, { atMs }] of this.#kept) {
       if (atMs >= sinceMs) return;
-      this.#kept.delete(name);
+      this.#kept.delete(id);
     }
-  }
-
-  #dropWhere(gone: (turn: Turn) => boolean): void {
-    for (const [name, { turn }] of this.#kept) if (gone(turn)) this.#kept.delete(name);
   }
 }

@@ -8,7 +8,7 @@
  * next process adopts it: noted parts are edited again (same text), unnoted ones are found by nonce
  * or by what they refer to.
  */
-import type { Clock } from "#infra/clock/clock.ts";
+import { type Clock, over } from "#infra/clock/clock.ts";
 import type { ReplyAddress } from "#infra/discord/open-replies.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { Ledger } from "#infra/ledger/ledger.ts";
@@ -116,21 +116,21 @@ export class Render {
   /** The ledger has the reply. */
   finish(): void {
     this.#recordReady = true;
-    this.#hurry.abort();
+    this.#hurry.abort(over);
     this.#wake();
   }
 
   /** Nobody wants to read it any more: take away what stands there. */
   giveUp(): void {
     this.#unwanted = true;
-    this.#hurry.abort();
+    this.#hurry.abort(over);
     this.#wake();
   }
 
   /** This process ends; the next one goes on. */
   close(): void {
-    this.#closing.abort();
-    this.#hurry.abort();
+    this.#closing.abort(over);
+    this.#hurry.abort(over);
     this.#wake();
   }
 

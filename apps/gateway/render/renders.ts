@@ -6,7 +6,7 @@
  * be. One gateway serves a bot token: two would show every reply twice as often.
  */
 import type { REST } from "discord.js";
-import type { Clock } from "#infra/clock/clock.ts";
+import { type Clock, over } from "#infra/clock/clock.ts";
 import { requestStop } from "#infra/control/control.ts";
 import {
   type OpenReplies,
@@ -144,7 +144,7 @@ export class Renders {
 
   async #within(ms: number, ends: readonly Promise<void>[]): Promise<void> {
     const done = new AbortController();
-    const ended = Promise.all(ends).finally(() => done.abort());
+    const ended = Promise.all(ends).finally(() => done.abort(over));
     await Promise.race([ended, this.#parts.clock.sleep(ms, done.signal)]);
   }
 
@@ -194,12 +194,12 @@ export class Renders {
 
   /** Leaves every reply as it stands; the next process goes on. */
   async close(): Promise<void> {
-    this.#closing.abort();
+    this.#closing.abort(over);
     const running = [...this.#running.values()];
     for (const { render } of running) render.close();
     const ended = Promise.all([this.#scanning, ...running.map(async (one) => one.ended)]);
     await Promise.race([ended, this.#parts.clock.sleep(closeMsMax)]);
-    for (const { cutOff } of running) cutOff.abort();
+    for (const { cutOff } of running) cutOff.abort(over);
     // What waits for a rate limit hears of it late, but sends nothing any more.
     await Promise.race([ended, this.#parts.clock.sleep(cutOffMsMax)]);
   }

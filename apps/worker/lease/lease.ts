@@ -6,7 +6,7 @@
  * commit's own check is what makes it safe; this makes it quick). A process that was paused, or whose
  * event loop was held up, for as long has not renewed either; it finds that out before it says anything.
  */
-import { type Clock, every } from "#infra/clock/clock.ts";
+import { type Clock, every, over } from "#infra/clock/clock.ts";
 import type { Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
 
@@ -44,9 +44,9 @@ export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H, clock: Clo
     return !lost.signal.aborted;
   }
   function giveUp(): void {
-    ended.abort();
-    lost.abort();
+    ended.abort(over);
+    lost.abort(over);
   }
   void every(clock, { ms: renewMs, until: ended.signal }, renew);
-  return { claim, lost: lost.signal, mine, letGo: () => ended.abort() };
+  return { claim, lost: lost.signal, mine, letGo: () => ended.abort(over) };
 }

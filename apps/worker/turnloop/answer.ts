@@ -6,7 +6,7 @@
  * Every exit leaves the turn either committed (perhaps as failed, by a code) or in its mailbox for
  * the next claim. Killed anywhere: the lease runs out, and the next claim starts from the ledger.
  */
-import type { Clock } from "#infra/clock/clock.ts";
+import { type Clock, over } from "#infra/clock/clock.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import { isStopRequested, type StopListener } from "#infra/control/control.ts";
@@ -289,7 +289,7 @@ export class Answerer {
         writer,
       };
     } finally {
-      ended.abort();
+      ended.abort(over);
       leave.removeEventListener("abort", running.cancel);
       writer.close({ done: false });
       // Not waited for: what comes late is for nobody.

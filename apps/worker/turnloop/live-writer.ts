@@ -6,7 +6,7 @@
  * what is new since the one before; once a second all of it is told, in as many frames as it takes,
  * for readers who missed one.
  */
-import type { Clock } from "#infra/clock/clock.ts";
+import { type Clock, over } from "#infra/clock/clock.ts";
 import { frameCharactersMax, type LivePublisher } from "#infra/live/live.ts";
 import type { ConversationId, TurnKey } from "#infra/turn/index.ts";
 import type { Reply } from "./reply.ts";
@@ -61,7 +61,7 @@ export class LiveWriter {
 
   /** Says that the ledger has the reply, or simply goes quiet. */
   close(options: { readonly done: boolean }): void {
-    this.#closed.abort();
+    this.#closed.abort(over);
     if (!options.done) return;
     const { turn, attempt } = this.#frame;
     this.#send({ kind: "done", turn, attempt });
