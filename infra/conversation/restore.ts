@@ -1,8 +1,7 @@
 /** Putting conversations back from a backup: all checked first, each in one atom. */
 import { EyrieError } from "#infra/errors/error.ts";
-import { decodeSpeaker, speakerPrefix } from "#infra/ledger/speakers.ts";
+import { decodeSpeaker, earliest, speakerField, type Speaker } from "#infra/ledger/speakers.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
-import { speakerPlace } from "#infra/redis/places.ts";
 import type { Records } from "#infra/redis/records.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import { type ConversationId, conversationId } from "#infra/turn/index.ts";
@@ -90,8 +89,8 @@ async function restoreOne({ records, truth }: Stores, copy: Copy): Promise<boole
     ...members,
   ];
   for (const { expiresAtMs, name, type, values } of [...meta, ...others]) {
-    words.push(type, expiresAtMs === null ? -1 : expiresAtMs - nowMs, values.length);
-    words.push(...stored(conversation, { name, type, values }, records));
+    const anew = stored(conversation, { name, type, values }, records);
+    words.push(type, expiresAtMs === null ? -1 : expiresAtMs - nowMs, anew.length, ...anew);
   }
   const first = [names.meta, names.active, names.dirty, names.outbox];
   const keys = [...first, ...others.map(({ name }) => `${prefix}${name}`)];
@@ -107,13 +106,17 @@ function stored(
   const key = conversationKeys(conversation).meta.replace(/meta$/, name);
   const plain = values.map((value) => Buffer.from(value, "base64"));
   if (type !== "hash") return plain.map((one) => sealValue(one, valueKind(key, null), records));
-  return plain.flatMap((value, at) => {
-    if (at % 2 === 0) return [];
+  const fields: Buffer[] = [];
+  const spoke: Speaker[] = [];
+  for (const [at, value] of plain.entries()) {
+    if (at % 2 === 0) continue;
     const field = String(plain[at - 1]);
-    const kind = valueKind(key, field);
-    if (kind?.place.kind !== "first turn") return [Buffer.from(field), value];
-    // Its name is of the first key, too.
-    const user = records.nameOf(decodeSpeaker(value).user, speakerPlace(conversation));
-    return [Buffer.from(`${speakerPrefix}${user}`), sealValue(value, kind, records)];
-  });
+    if (valueKind(key, field)?.place.kind === "first turn") spoke.push(decodeSpeaker(value));
+    else fields.push(Buffer.from(field), value);
+  }
+  for (const speaker of earliest(spoke)) {
+    const { field, value } = speakerField(conversation, speaker, records);
+    fields.push(Buffer.from(field), value);
+  }
+  return fields;
 }

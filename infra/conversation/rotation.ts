@@ -8,9 +8,14 @@
  */
 import type { Redis } from "ioredis";
 import { EyrieError } from "#infra/errors/error.ts";
-import { decodeSpeaker, speakerPrefix } from "#infra/ledger/speakers.ts";
+import { earliest, speakerField, type SpeakerField, speakerOf } from "#infra/ledger/speakers.ts";
 import { keyIdOf } from "#infra/redis/keyring.ts";
-import { keysInUseKey, snapshotKeyParts, truthKeyParts } from "#infra/redis/keys.ts";
+import {
+  conversationKeys,
+  keysInUseKey,
+  snapshotKeyParts,
+  truthKeyParts,
+} from "#infra/redis/keys.ts";
 import type { Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
@@ -156,23 +161,35 @@ async function* truthRecords({ records, truth }: Stores, key: string): AsyncGene
     const kind = valueKind(key, type === "hash" ? at : null);
     if (kind === null) continue;
     const reseal = async (): Promise<boolean> => {
+      if (conversation !== null && kind.place.kind === "first turn") {
+        return resealSpeaker({ records, truth }, conversation, { field: at, value });
+      }
       const anew = sealValue(openValue(value, kind, records), kind, records);
-      const field = kind.place.kind === "first turn" ? speakerName(value, kind, records) : at;
-      return (await truth.replaceValue(key, type, at, value, anew, field)) === 1;
+      return (await truth.replaceValue(key, type, at, value, anew, at)) === 1;
     };
     const drop = async (): Promise<void> => void (await truth.hdel(key, at));
     yield { conversation, ...sealingOf(value, kind), reseal, drop };
   }
 }
 
-/** The name of a person's field is of the first key, too. */
-function speakerName(
-  value: Buffer,
-  kind: NonNullable<ReturnType<typeof valueKind>>,
-  records: Records,
-): string {
-  const { user } = decodeSpeaker(openValue(value, kind, records));
-  return `${speakerPrefix}${records.nameOf(user, kind.place)}`;
+/**
+ * The name of a person's field is of the first key, too; who has spoken since the keys changed has a
+ * field of that name already, and the two become one.
+ */
+async function resealSpeaker(
+  { records, truth }: Pick<Stores, "records" | "truth">,
+  conversation: ConversationId,
+  found: SpeakerField,
+): Promise<boolean> {
+  const { meta } = conversationKeys(conversation);
+  const speaker = speakerOf(conversation, found, records);
+  const { field } = speakerField(conversation, speaker, records);
+  const there = field === found.field ? null : await truth.hgetBuffer(meta, field);
+  const both = there === null ? [] : [speakerOf(conversation, { field, value: there }, records)];
+  const [first = speaker] = earliest([speaker, ...both]);
+  const { value: anew } = speakerField(conversation, first, records);
+  const { field: from, value } = found;
+  return (await truth.replaceValue(meta, "hash", from, value, anew, field, there ?? "")) === 1;
 }
 
 function sealingOf(

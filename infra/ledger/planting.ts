@@ -7,7 +7,7 @@ import { blockPlace, pastTurnPlace } from "#infra/redis/places.ts";
 import { plainRecords, type Records } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
-import { type Speaker, speakerField, speakerOf } from "./speakers.ts";
+import { earliest, type Speaker, speakerField, speakerOf } from "./speakers.ts";
 import { readStanding, type Standing } from "./standing.ts";
 import { decodeLog, formatLogHead, parseLogHead } from "./tokenlog.ts";
 
@@ -40,7 +40,9 @@ export class Planting {
     const decoded = decodeLog(blocks, head);
     const heads = new Set([head, ...decoded.map(({ start }) => start)].map(formatLogHead));
     const whole = decoded[0]?.start.tokens === 0;
-    const spoke = standing.speakers.map((one) => speakerOf(conversation, one, this.#records));
+    const spoke = earliest(
+      standing.speakers.map((one) => speakerOf(conversation, one, this.#records)),
+    );
     return { ...standing, blocks, turns, spoke, source: conversation, heads, whole };
   }
 

@@ -4,7 +4,7 @@
  * field a person, for as long as the log remembers them: a reset or an undo takes them out.
  *
  * A field's name is no person's id where records are sealed; after a change of keys a person may have
- * two, and the earlier place counts.
+ * two, and the earlier place counts. Whoever writes them anew makes one of them: {@link earliest}.
  */
 import { speakerPlace } from "#infra/redis/places.ts";
 import type { Records } from "#infra/redis/records.ts";
@@ -43,6 +43,15 @@ export function speakerOf(
   records: Records,
 ): Speaker {
   return decodeSpeaker(records.open(value, speakerPlace(conversation)));
+}
+
+/** Each person once, with the earlier of their places. */
+export function earliest(speakers: readonly Speaker[]): Speaker[] {
+  const first = new Map<UserId, number>();
+  for (const { user, tokens } of speakers) {
+    first.set(user, Math.min(tokens, first.get(user) ?? tokens));
+  }
+  return [...first].map(([user, tokens]) => ({ user, tokens }));
 }
 
 const mark = 0x03;

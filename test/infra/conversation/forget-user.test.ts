@@ -1,5 +1,11 @@
 /** One person leaves a conversation: what is left of them is looked for in everything stored. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { backUp } from "#infra/conversation/backup.ts";
+import { restore } from "#infra/conversation/restore.ts";
+import { rotate } from "#infra/conversation/rotation.ts";
 import { requestStop } from "#infra/control/control.ts";
 import { OpenReplies, openReplyOf } from "#infra/discord/open-replies.ts";
 import { PendingForks } from "#infra/discord/pending-forks.ts";
@@ -179,6 +185,35 @@ test.each([
   expect(await shop.snapshots.heads(conversation)).toHaveLength(2);
   expect(await shop.tokens(conversation)).toHaveLength(4);
 });
+
+test.each(["keys rotate", "fork", "restore"])(
+  "who spoke under the old key and under the new one is followed to their first turn: %s",
+  async (road) => {
+    const [one, two] = [newKey(), newKey()];
+    const before = shop.with(new Records(KeyRing.parse(one)));
+    const after = shop.with(new Records(KeyRing.parse(`${two},${one}`)));
+    await speak(70_000_001, conversation, before);
+    for (let id = 80_000_001; id <= 80_000_012; id++) await speak(id, conversation, before);
+    await speak(70_000_002, conversation, after);
+    let of = conversation;
+    if (road === "keys rotate") await rotate(after);
+    if (road === "fork") {
+      of = conversationId("discord-14142135623730950");
+      await after.conversations.fork(conversation, of);
+    }
+    if (road === "restore") {
+      const file = join(mkdtempSync(join(tmpdir(), "eyrie-forget-")), "backup");
+      await backUp(after, file);
+      await shop.empty();
+      await restore(after, file);
+      rmSync(dirname(file), { recursive: true });
+    }
+    const fields = await shop.truth.hkeys(conversationKeys(of).meta);
+    expect(fields.filter((field) => field.startsWith("first "))).toHaveLength(2);
+    expect(await after.conversations.forgetUser(of, ada)).toEqual({ kind: "reset" });
+    expect(await after.tokens(of)).toEqual([]);
+  },
+);
 
 test("sealed, it is found and forgotten all the same, after a change of keys too", async () => {
   const [one, two] = [newKey(), newKey()];
