@@ -3,8 +3,8 @@
  * that is named after a turn of theirs, and the state never heard them.
  *
  * A state cannot unlearn one person, so the log is rolled back to before their first turn, with what
- * others said since; where that lies further back than the kept snapshots and log reach, everything
- * is forgotten. Order: what names their turns, then the log, whose list of speakers says that there
+ * others said since; where that lies further back than the kept snapshots and log reach, or rot hides
+ * where it lies, everything is forgotten. Order: what names their turns, then the log, whose list of speakers says that there
  * was something to do, then the states; so whoever is stopped in between finds the rest by the same
  * look the next time. Turns that come meanwhile are looked for again.
  */
@@ -13,7 +13,15 @@ import type { History, Rewound } from "#infra/ledger/history.ts";
 import { parseLogHead } from "#infra/ledger/tokenlog.ts";
 import { controlChannel, conversationKeys } from "#infra/redis/keys.ts";
 import { decodeRecord } from "#infra/redis/record.ts";
-import type { ConversationId, ReplyRecord, TurnKey, UserId } from "#infra/turn/index.ts";
+import { undamaged } from "#infra/redis/records.ts";
+import {
+  type ConversationId,
+  type ReplyRecord,
+  type Turn,
+  turnId,
+  type TurnKey,
+  type UserId,
+} from "#infra/turn/index.ts";
 import type { DeleteParts } from "./delete.ts";
 import { ofUser, storedInTruth, type StoredInTruth } from "./stored.ts";
 import { openValue, valueKind } from "./values.ts";
@@ -92,16 +100,17 @@ async function rewoundIn(truth: ForgetParts["truth"], key: string): Promise<Rewo
 
 /** What is named after their turns. */
 interface Traces {
-  readonly waiting: readonly { readonly entry: string; readonly key: TurnKey }[];
-  /** The last turn as stored, if it is theirs. */
-  readonly last: string;
+  /** Of an entry that has rotted, the turn as its words in clear name it, if they do. */
+  readonly waiting: readonly { readonly entry: Buffer; readonly key: TurnKey | null }[];
+  /** The last turn as stored, if it is theirs or has rotted; else empty. */
+  readonly last: Buffer;
   readonly keys: readonly string[];
   readonly outbox: readonly string[];
   readonly inProgress: readonly { readonly key: string; readonly field: string }[];
 }
 
 function isNothing({ inProgress, keys, last, outbox, waiting }: Traces): boolean {
-  return waiting.length + keys.length + outbox.length + inProgress.length === 0 && last === "";
+  return waiting.length + keys.length + outbox.length + inProgress.length + last.length === 0;
 }
 
 interface Wanted {
@@ -111,27 +120,53 @@ interface Wanted {
 }
 
 async function tracesOf(parts: ForgetParts, wanted: Wanted): Promise<Traces> {
-  const { history, mailbox, records, truth } = parts;
+  const { history, records, truth } = parts;
   const { conversation, stored, user } = wanted;
-  const mail = (await mailbox.entries(conversation)).filter(({ turn }) => turn.author === user);
-  const last = await history.last(conversation);
-  const lastIsTheirs = last?.turn.author === user;
-  const turns = new Set<string>(mail.map(({ turn }) => turn.id));
-  if (lastIsTheirs) turns.add(last.turn.id);
-  for (const past of await history.turns(conversation)) {
+  const waiting = await mailOf(parts, wanted);
+  const turns = new Set<string>(waiting.flatMap(({ key }) => key?.turn ?? []));
+  const { last: lastKey } = conversationKeys(conversation);
+  const last = (await truth.getBuffer(lastKey)) ?? Buffer.alloc(0);
+  const lastTurn = await turnIn(parts, lastKey, last);
+  const keepsLast = lastTurn !== null && lastTurn.author !== user;
+  if (lastTurn?.author === user) turns.add(lastTurn.id);
+  for (const past of await history.readableTurns(conversation)) {
     if (past.author === user) turns.add(past.turn);
   }
   for (const turn of await repliesTo(parts, wanted)) turns.add(turn);
   return {
-    waiting: mail.map(({ entry, turn }) => ({
-      entry,
-      key: { turn: turn.id, attempt: turn.attempt },
-    })),
-    last: lastIsTheirs ? last.stored : "",
+    waiting,
+    last: keepsLast ? Buffer.alloc(0) : last,
     keys: await keysNaming(parts, wanted, turns),
     outbox: stored.outbox.filter((member) => turns.has(member.split(" ")[1] ?? "")),
     inProgress: await ofUser(truth, stored.inProgress, { records, user }),
   };
+}
+
+/** What waits of theirs, and what has rotted and may be theirs: that could not be answered anyway. */
+async function mailOf(parts: ForgetParts, wanted: Wanted): Promise<Traces["waiting"]> {
+  const { mailbox } = conversationKeys(wanted.conversation);
+  const waiting: { entry: Buffer; key: TurnKey | null }[] = [];
+  for (const entry of await parts.truth.lrangeBuffer(mailbox, 0, -1)) {
+    const turn = await turnIn(parts, mailbox, entry);
+    if (turn !== null && turn.author !== wanted.user) continue;
+    const words = /^\d+ (0|[1-9]\d{0,19}) (\d+) /.exec(entry.toString("latin1"));
+    const named =
+      words === null ? null : { turn: turnId(words[1] ?? ""), attempt: Number(words[2]) };
+    waiting.push({ entry, key: turn === null ? named : { turn: turn.id, attempt: turn.attempt } });
+  }
+  return waiting;
+}
+
+/** A turn as the mailbox and `last` hold it, under this key; null for one that has rotted. */
+async function turnIn(
+  { records, truth }: ForgetParts,
+  key: string,
+  value: Buffer,
+): Promise<Turn | null> {
+  return undamaged(truth, () => {
+    const plain = openValue(value, valueKind(key, null), records).toString();
+    return decodeRecord(plain.replace(/^(?:\d+ ){3,4}(?=1 )/, ""), "mailbox") as Turn;
+  });
 }
 
 /** Turns of theirs that have a reply record. */
@@ -174,7 +209,8 @@ async function withdraw(
   traces: Traces,
 ): Promise<void> {
   const names = conversationKeys(conversation);
-  const keys = [names.mailbox, names.meta, names.lease, names.last, names.dirty, names.outbox];
+  const { dirty, outbox: undelivered, partial } = names;
+  const keys = [names.mailbox, names.meta, names.lease, names.last, partial, dirty, undelivered];
   const { inProgress, last, outbox, waiting } = traces;
   const all = [...keys, ...traces.keys];
   const entries = waiting.map(({ entry }) => entry);
@@ -182,6 +218,7 @@ async function withdraw(
   await truth.forgetTurns(all.length, ...all, ...words);
   for (const { key, field } of inProgress) await truth.hdel(key, field);
   for (const { key } of waiting) {
+    if (key === null) continue;
     await truth.publish(controlChannel(conversation), key.turn);
     await live.publish(conversation, { kind: "done", ...key });
   }

@@ -1,11 +1,10 @@
 /** Finding the conversations that hold something of a person, in one pass over truth. */
 import type { Redis } from "ioredis";
-import { EyrieError } from "#infra/errors/error.ts";
 import { decodePastTurn } from "#infra/ledger/past-turn.ts";
-import { decodeSpeaker, speakerPrefix } from "#infra/ledger/speakers.ts";
+import { decodeSpeaker, mayBeOf, speakerPrefix } from "#infra/ledger/speakers.ts";
 import { truthKeyParts } from "#infra/redis/keys.ts";
 import { decodeRecord } from "#infra/redis/record.ts";
-import type { Records } from "#infra/redis/records.ts";
+import { type Records, undamaged } from "#infra/redis/records.ts";
 import { type ConversationId, conversationId, type UserId } from "#infra/turn/index.ts";
 import { openValue, valueKind } from "./values.ts";
 
@@ -33,31 +32,32 @@ export async function* conversationsWith(
   }
 }
 
-async function holding(
+async function holding(stores: Stores, key: string, user: UserId): Promise<ConversationId[]> {
+  const parts = truthKeyParts(key);
+  if (parts === null) return key.startsWith("eyrie:gateway:") ? inGateway(stores, key, user) : [];
+  const { conversation, name } = parts;
+  for (const value of await valuesOf(stores.truth, key, name)) {
+    if (await isTheirs(stores, { conversation, key, name, ...value }, user)) return [conversation];
+  }
+  return [];
+}
+
+async function inGateway(
   { records, truth }: Stores,
   key: string,
   user: UserId,
 ): Promise<ConversationId[]> {
-  const parts = truthKeyParts(key);
-  if (parts === null) return key.startsWith("eyrie:gateway:") ? inGateway() : [];
-  const { conversation, name } = parts;
-  const authors = (await valuesOf(truth, key, name)).map(({ field, value }) =>
-    authorIn(value, { key, field, name }, records),
-  );
-  return authors.includes(user) ? [conversation] : [];
-
-  async function inGateway(): Promise<ConversationId[]> {
-    if ((await truth.type(key)) !== "hash") return [];
-    const fields = Object.entries(await truth.hgetallBuffer(key));
-    return fields.flatMap(([field, value]) => {
-      const record = readable(() => {
-        const plain = openValue(value, valueKind(key, field), records).toString();
-        return decodeRecord(plain, "open reply") as Readonly<Record<string, string>>;
-      });
-      const of = record?.["conversation"] ?? record?.["source"];
-      return record?.["author"] === user && of !== undefined ? [conversationId(of)] : [];
+  if ((await truth.type(key)) !== "hash") return [];
+  const found: ConversationId[] = [];
+  for (const [field, value] of Object.entries(await truth.hgetallBuffer(key))) {
+    const record = await undamaged(truth, () => {
+      const plain = openValue(value, valueKind(key, field), records).toString();
+      return decodeRecord(plain, "open reply") as Readonly<Record<string, string>>;
     });
+    const of = record?.["conversation"] ?? record?.["source"];
+    if (record?.["author"] === user && of !== undefined) found.push(conversationId(of));
   }
+  return found;
 }
 
 interface Value {
@@ -80,26 +80,22 @@ async function valuesOf(truth: Redis, key: string, name: string): Promise<Value[
   return value === null ? [] : [{ field: null, value }];
 }
 
-/** Who a record speaks of; null for one that has rotted. */
-function authorIn(
-  value: Buffer,
-  where: { readonly key: string; readonly field: string | null; readonly name: string },
-  records: Records,
-): string | null {
-  return readable(() => {
-    const plain = openValue(value, valueKind(where.key, where.field), records);
-    if (where.name === "meta") return decodeSpeaker(plain).user;
-    if (where.name === "turns") return decodePastTurn(plain).author;
-    const record = plain.toString().replace(/^(?:\d+ ){3,4}(?=1 [0-9a-f]{8} )/, "");
-    return (decodeRecord(record, where.name) as { readonly author: string }).author;
-  });
+interface Found extends Value {
+  readonly conversation: ConversationId;
+  readonly key: string;
+  readonly name: string;
 }
 
-function readable<T>(read: () => T): T | null {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof EyrieError && error.code === "RECORD_CORRUPT") return null;
-    throw error;
-  }
+/** Whether a record speaks of them; of one that has rotted, only a field's name may tell. */
+async function isTheirs({ records, truth }: Stores, found: Found, user: UserId): Promise<boolean> {
+  const { conversation, field, key, name, value } = found;
+  const author = await undamaged(truth, () => {
+    const plain = openValue(value, valueKind(key, field), records);
+    if (name === "meta") return decodeSpeaker(plain).user;
+    if (name === "turns") return decodePastTurn(plain).author;
+    const record = plain.toString().replace(/^(?:\d+ ){3,4}(?=1 [0-9a-f]{8} )/, "");
+    return (decodeRecord(record, name) as { readonly author: string }).author;
+  });
+  if (author !== null || field === null) return author === user;
+  return mayBeOf(conversation, user, { field, value }, records);
 }

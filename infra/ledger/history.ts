@@ -12,7 +12,7 @@ import { EyrieError } from "#infra/errors/error.ts";
 import { conversationKeys, outboxMember } from "#infra/redis/keys.ts";
 import { blockPlace, mailboxPlace, pastTurnPlace } from "#infra/redis/places.ts";
 import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
-import { plainRecords, type Records } from "#infra/redis/records.ts";
+import { plainRecords, type Records, undamaged } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import {
   attemptsMax,
@@ -24,7 +24,7 @@ import {
 } from "#infra/turn/index.ts";
 import { decodePastTurn, type PastTurn } from "./past-turn.ts";
 import { readStanding, type Standing } from "./standing.ts";
-import { type Speaker, type SpeakerField, speakerOf } from "./speakers.ts";
+import { mayBeOf, type Speaker, type SpeakerField, speakerOf } from "./speakers.ts";
 import { decodeLog, formatLogHead, type LogHead, parseLogHead } from "./tokenlog.ts";
 
 /** Far beyond any redelivery by Discord; a turn id is known as long. */
@@ -73,8 +73,23 @@ export class History {
     return this.#past(conversation, entries);
   }
 
+  /** The same without those that have rotted, for who looks for one person's. */
+  async readableTurns(conversation: ConversationId): Promise<PastTurn[]> {
+    const entries = await this.#truth.lrangeBuffer(conversationKeys(conversation).turns, 0, -1);
+    return this.#readablePast(conversation, entries);
+  }
+
   #past(conversation: ConversationId, stored: readonly Buffer[]): PastTurn[] {
     return this.#records.openAll(stored, pastTurnPlace(conversation)).map(decodePastTurn);
+  }
+
+  async #readablePast(
+    conversation: ConversationId,
+    stored: readonly Buffer[],
+  ): Promise<PastTurn[]> {
+    const read = async (one: Buffer): Promise<PastTurn[]> =>
+      (await undamaged(this.#truth, () => this.#past(conversation, [one]))) ?? [];
+    return (await Promise.all(stored.map(read))).flat();
   }
 
   /**
@@ -93,8 +108,8 @@ export class History {
   }
 
   /**
-   * Forgets everything: the next turn starts from the empty state, in a new epoch of the log. Null
-   * when there is no such conversation.
+   * Forgets everything: the next turn starts from the empty state, in a new epoch of the log. What has
+   * rotted does not stand in the way. Null when there is no such conversation.
    */
   async reset(conversation: ConversationId, operation: string): Promise<Rewound | null> {
     return this.#rewind(conversation, operation, (standing) =>
@@ -102,28 +117,31 @@ export class History {
     );
   }
 
-  #planReset(conversation: ConversationId, { logHead, turns }: Standing): Rewound {
+  async #planReset(conversation: ConversationId, { logHead, turns }: Standing): Promise<Rewound> {
     const { epoch, tokens } = parseLogHead(logHead);
-    const past = this.#past(conversation, turns);
+    const past = await this.#readablePast(conversation, turns);
     const { forgotten } = between(past, logHead);
     const to = formatLogHead({ epoch: epoch + 1, tokens: 0, crc: 0 });
     return { kind: "reset", turns: past.map(named), forgotten, to, tokens };
   }
 
-  /** Whether the log holds a turn of theirs, however long ago. */
+  /** Whether the log holds a turn of theirs, however long ago, or may hold one. */
   async spoke(conversation: ConversationId, user: UserId): Promise<boolean> {
     const { speakers, turns } = await readStanding(this.#truth, conversation);
-    const past = this.#past(conversation, turns);
+    const past = await this.#readablePast(conversation, turns);
+    const { rotten, spoke } = await this.#speakers(conversation, speakers);
     return (
       past.some(({ author }) => author === user) ||
-      this.#speakers(conversation, speakers).some((one) => one.user === user)
+      spoke.some((one) => one.user === user) ||
+      rotten.some((field) => mayBeOf(conversation, user, field, this.#records))
     );
   }
 
   /**
    * Takes everything back from a person's first turn on: an undo if it is one of those that can be
    * taken back and the state before it can still be had, from the log or a snapshot at one of
-   * `keptHeads`, else a reset. The record that is left names no turn. Null when they never spoke.
+   * `keptHeads`, else a reset; also where rot hides what their first turn was. The record that is left
+   * names no turn. Null when they never spoke.
    */
   async forget(
     conversation: ConversationId,
@@ -133,17 +151,19 @@ export class History {
     const operation = `${options.prefix}${randomBytes(12).toString("hex")}`;
     const plan = async (standing: Standing): Promise<Rewound | null> => {
       const { logHead } = standing;
-      const past = this.#past(conversation, standing.turns);
-      const spoken = this.#speakers(conversation, standing.speakers);
-      const starts = spoken.filter((one) => one.user === user).map(({ tokens }) => tokens);
+      const past = await this.#readablePast(conversation, standing.turns);
+      const { rotten, spoke } = await this.#speakers(conversation, standing.speakers);
+      const hidden = rotten.some((field) => mayBeOf(conversation, user, field, this.#records));
+      const starts = spoke.filter((one) => one.user === user).map(({ tokens }) => tokens);
       const index = past.findIndex(({ author }) => author === user);
-      if (starts.length === 0 && index < 0) return null;
+      if (starts.length === 0 && index < 0 && !hidden) return null;
+      const whole = !hidden && past.length === standing.turns.length;
       const horizon = past[0]?.from ?? parseLogHead(logHead);
-      const known = starts.length > 0 && Math.min(...starts) >= horizon.tokens;
+      const known = whole && starts.length > 0 && Math.min(...starts) >= horizon.tokens;
       const undone = index < 0 ? [] : past.slice(index);
       const target = undone[0]?.from ?? parseLogHead(logHead);
       const kept = await options.keptHeads();
-      if (!known || !this.#restorable(conversation, { standing, target, kept })) {
+      if (!known || !(await this.#restorable(conversation, { standing, target, kept }))) {
         return this.#planReset(conversation, standing);
       }
       return planUndo(undone, logHead);
@@ -151,60 +171,62 @@ export class History {
     return this.#rewind(conversation, operation, plan, { leaving: user });
   }
 
-  /** Whether the state at `target` can be had: the log reaches back to its beginning or to a snapshot. */
-  #restorable(
+  /**
+   * Whether the state at `target` can be had: the log can be read, and reaches back to its beginning or
+   * to a snapshot.
+   */
+  async #restorable(
     conversation: ConversationId,
     work: {
       readonly standing: Standing;
       readonly target: LogHead;
       readonly kept: readonly string[];
     },
-  ): boolean {
+  ): Promise<boolean> {
     const { kept, standing, target } = work;
-    const stored = this.#records.openAll(standing.blocks, blockPlace(conversation));
-    const blocks = decodeLog(stored, parseLogHead(standing.logHead));
+    const blocks = await undamaged(this.#truth, () => {
+      const stored = this.#records.openAll(standing.blocks, blockPlace(conversation));
+      return decodeLog(stored, parseLogHead(standing.logHead));
+    });
+    if (blocks === null) return false;
     if (target.tokens === 0 || blocks[0]?.start.tokens === 0) return true;
     const heads = blocks.map(({ start }) => start).filter(({ tokens }) => tokens <= target.tokens);
     const reachable = new Set([target, ...heads].map(formatLogHead));
     return kept.some((head) => reachable.has(head));
   }
 
-  /** One that has rotted is nobody's. */
-  #speakers(
+  async #speakers(
     conversation: ConversationId,
     fields: readonly SpeakerField[],
-  ): (Speaker & { readonly field: string })[] {
-    return fields.flatMap((one) => {
-      try {
-        return [{ field: one.field, ...speakerOf(conversation, one, this.#records) }];
-      } catch (error) {
-        if (error instanceof EyrieError && error.code === "RECORD_CORRUPT") return [];
-        throw error;
-      }
-    });
+  ): Promise<{
+    readonly spoke: readonly (Speaker & { readonly field: string })[];
+    readonly rotten: readonly SpeakerField[];
+  }> {
+    const spoke: (Speaker & { field: string })[] = [];
+    const rotten: SpeakerField[] = [];
+    for (const one of fields) {
+      const speaker = await undamaged(this.#truth, () =>
+        speakerOf(conversation, one, this.#records),
+      );
+      if (speaker === null) rotten.push(one);
+      else spoke.push({ field: one.field, ...speaker });
+    }
+    return { spoke, rotten };
   }
 
   /** Fields of those who had not spoken yet where the log ends then, and of who leaves. */
-  #fieldsOfNobody(
+  async #fieldsOfNobody(
     conversation: ConversationId,
     { speakers }: Standing,
     work: { readonly rewound: Rewound; readonly leaving: UserId | undefined },
-  ): string[] {
+  ): Promise<string[]> {
     const { leaving, rewound } = work;
     if (rewound.kind === "reset") return speakers.map(({ field }) => field);
     const end = parseLogHead(rewound.to).tokens;
-    return this.#speakers(conversation, speakers)
+    const { spoke } = await this.#speakers(conversation, speakers);
+    return spoke
       .filter(({ tokens, user }) => tokens >= end || user === leaving)
       .map(({ field }) => field);
-  }
-
-  /** The last turn, and what Redis holds of it. */
-  async last(
-    conversation: ConversationId,
-  ): Promise<{ readonly stored: string; readonly turn: Turn } | null> {
-    const stored = await this.#truth.get(conversationKeys(conversation).last);
-    if (stored === null) return null;
-    return { stored, turn: this.#last(conversation, stored).turn };
   }
 
   /** The log's end, for whoever compares snapshots with it. */
@@ -239,7 +261,7 @@ export class History {
         rewound.to,
         encodeRecord(stored),
         rewoundKeptSeconds,
-        ...this.#fieldsOfNobody(conversation, standing, { rewound, leaving }),
+        ...(await this.#fieldsOfNobody(conversation, standing, { rewound, leaving })),
       );
       if (result === 1) return rewound;
     }

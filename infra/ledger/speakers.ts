@@ -6,6 +6,7 @@
  * A field's name is no person's id where records are sealed; after a change of keys a person may have
  * two, and the earlier place counts. Whoever writes them anew makes one of them: {@link earliest}.
  */
+import { isSealedName, keyIdOf } from "#infra/redis/keyring.ts";
 import { speakerPlace } from "#infra/redis/places.ts";
 import type { Records } from "#infra/redis/records.ts";
 import { type ConversationId, type UserId, userId } from "#infra/turn/index.ts";
@@ -43,6 +44,22 @@ export function speakerOf(
   records: Records,
 ): Speaker {
   return decodeSpeaker(records.open(value, speakerPlace(conversation)));
+}
+
+/**
+ * Whether a field that has rotted may be this person's: it bears a name of theirs, or one under a key
+ * that nobody has, so that it may be anybody's.
+ */
+export function mayBeOf(
+  conversation: ConversationId,
+  user: UserId,
+  { field, value }: SpeakerField,
+  records: Records,
+): boolean {
+  const name = field.slice(speakerPrefix.length);
+  if (records.namesOf(user, speakerPlace(conversation)).includes(name)) return true;
+  const key = keyIdOf(value);
+  return isSealedName(name) && (key === null || records.ring?.ids.includes(key) !== true);
 }
 
 /** Each person once, with the earlier of their places. */

@@ -120,9 +120,9 @@ export class KeyRing {
     }
   }
 
-  /** A name for `text` at this place that tells nobody without the first key what it is. */
-  nameOf(text: string, place: Place): string {
-    const name = createHmac("sha256", this.#placeKey(this.primary, place)).update(`name\n${text}`);
+  /** A name for `text` at this place that tells nobody without the key `id` what it is. */
+  nameOf(text: string, place: Place, id: string = this.primary): string {
+    const name = createHmac("sha256", this.#placeKey(id, place)).update(`name\n${text}`);
     return name.digest("hex").slice(0, nameCharacters);
   }
 
@@ -135,6 +135,11 @@ export class KeyRing {
 
 export function isSealed(record: Uint8Array): boolean {
   return record[0] === mark;
+}
+
+/** Whether it looks like a {@link KeyRing.nameOf}, and not like what it is the name of. */
+export function isSealedName(name: string): boolean {
+  return name.length === nameCharacters && /^[0-9a-f]+$/.test(name);
 }
 
 /** The key that a record is sealed with; null for a plain one. */

@@ -64,6 +64,12 @@ export class Records {
     return this.#ring === null ? text : this.#ring.nameOf(text, place);
   }
 
+  /** Every name that `text` may have: in clear, and under each key of the ring. */
+  namesOf(text: string, place: Place): string[] {
+    const ring = this.#ring;
+    return [text, ...(ring?.ids.map((id) => ring.nameOf(text, place, id)) ?? [])];
+  }
+
   openAll(stored: readonly Buffer[], place: Place): Buffer[] {
     return stored.map((one) => this.open(one, place));
   }
@@ -92,6 +98,28 @@ export async function openRecords(config: KeyConfig, truth: Redis): Promise<Reco
   // Before the first record is sealed with it.
   if (ring !== null) await truth.sadd(keysInUseKey, ring.primary);
   return records;
+}
+
+/**
+ * An error of a record as it is meant. The bit that has flipped may be one of its key's name: a key that
+ * truth does not say is in use never was there, and is not missing.
+ */
+export async function asRot(error: unknown, truth: Redis): Promise<unknown> {
+  if (!(error instanceof EyrieError) || error.code !== "KEY_MISSING") return error;
+  const { key = "", what = "" } = error.values;
+  if ((await truth.sismember(keysInUseKey, key)) === 1) return error;
+  return new EyrieError("RECORD_CORRUPT", { what, reason: "key id" }, { cause: error });
+}
+
+/** What is read, or null when it has rotted. */
+export async function undamaged<T>(truth: Redis, read: () => T | Promise<T>): Promise<T | null> {
+  try {
+    return await read();
+  } catch (thrown) {
+    const error = await asRot(thrown, truth);
+    if (error instanceof EyrieError && error.code === "RECORD_CORRUPT") return null;
+    throw error;
+  }
 }
 
 export type KeyConfig = Pick<Config, "EYRIE_KEYS" | "EYRIE_PROFILE">;

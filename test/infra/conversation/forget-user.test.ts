@@ -11,7 +11,8 @@ import { OpenReplies, openReplyOf } from "#infra/discord/open-replies.ts";
 import { PendingForks } from "#infra/discord/pending-forks.ts";
 import { KeyRing, newKey } from "#infra/redis/keyring.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
-import { Records } from "#infra/redis/records.ts";
+import { speakerPlace } from "#infra/redis/places.ts";
+import { plainRecords, Records } from "#infra/redis/records.ts";
 import { conversationId, type Turn, userId } from "#infra/turn/index.ts";
 import { aConversation, aTurn } from "../turns.ts";
 import { everything, Workshop } from "./workshop.ts";
@@ -132,6 +133,69 @@ describe("forgets everything where going back is not possible", () => {
   });
 });
 
+/** The last bit of a value is another one. */
+function flipped(value: Buffer | null | undefined): Buffer {
+  const bytes = Buffer.from(value ?? Buffer.of(0));
+  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+  return bytes;
+}
+
+describe("where rot hides what is theirs, it is forgotten with the rest", () => {
+  const keys = conversationKeys(conversation);
+  const reset = { kind: "reset" };
+  const ring = new Records(KeyRing.parse(newKey()));
+
+  test.each([
+    ["in clear", plainRecords],
+    ["sealed", ring],
+  ])("their place on the log, their turns older than ten: %s", async (_, records) => {
+    const workshop = shop.with(records);
+    await speak(70_000_001, conversation, workshop);
+    for (let id = 80_000_001; id <= 80_000_012; id++) await speak(id, conversation, workshop);
+    const places = new Map<string, Buffer>();
+    for (const [field, value] of Object.entries(await shop.truth.hgetallBuffer(keys.meta))) {
+      if (field.startsWith("first ")) places.set(field, value);
+    }
+    const field = records.namesOf(ada, speakerPlace(conversation)).map((name) => `first ${name}`);
+    const [theirs = ""] = field.filter((one) => places.has(one));
+    await shop.truth.hset(keys.meta, theirs, flipped(places.get(theirs)));
+    const eve = userId("1000000000000000003");
+    expect(await workshop.conversations.forgetUser(conversation, eve)).toEqual({ kind: "nothing" });
+    // Nothing else is left that would tell where she spoke.
+    await shop.truth.del(keys.reply({ turn: aTurn(70_000_001).id, attempt: 0 }));
+    const found = [];
+    for await (const one of workshop.conversations.ofUser(ada)) found.push(one);
+    expect(found).toEqual([conversation]);
+    expect(await workshop.conversations.forgetUser(conversation, ada)).toEqual(reset);
+    expect(await workshop.tokens(conversation)).toEqual([]);
+    const left = await shop.truth.hkeys(keys.meta);
+    expect(left.filter((one) => one.startsWith("first "))).toEqual([]);
+  });
+
+  test.each([
+    ["a turn that could be taken back", keys.turns],
+    ["a block of the log", keys.log],
+  ])("%s", async (_, key) => {
+    for (const id of [80_000_001, 70_000_001, 80_000_002]) await speak(id);
+    await shop.truth.lset(key, 0, flipped(await shop.truth.lindexBuffer(key, 0)));
+    expect(await shop.conversations.forgetUser(conversation, ada)).toEqual(reset);
+    expect(await tracesOfAda()).toEqual([]);
+    await speak(80_000_003);
+    expect(await shop.tokens(conversation)).toHaveLength(2);
+  });
+
+  test("a turn that waits, and the last one", async () => {
+    await speak(70_000_001);
+    await shop.mailbox.append(aTurn(70_000_002, said(70_000_002, ada)));
+    await shop.mailbox.append(aTurn(80_000_001, said(80_000_001, bob)));
+    await shop.truth.lset(keys.mailbox, 0, flipped(await shop.truth.lindexBuffer(keys.mailbox, 0)));
+    await shop.truth.set(keys.last, flipped(await shop.truth.getBuffer(keys.last)));
+    await shop.conversations.forgetUser(conversation, ada);
+    expect(await tracesOfAda()).toEqual([]);
+    expect((await shop.mailbox.waiting(conversation)).map(({ id }) => id)).toEqual(["80000001"]);
+  });
+});
+
 test("who spoke before a fork is remembered on both sides", async () => {
   await speak(70_000_001);
   for (let id = 80_000_001; id <= 80_000_011; id++) await speak(id);
@@ -155,6 +219,16 @@ test("what was undone or failed is forgotten without touching the state", async 
   expect(await shop.conversations.forgetUser(conversation, ada)).toEqual({ kind: "records" });
   expect(await tracesOfAda()).toEqual([]);
   expect(await shop.tokens(conversation)).toEqual([80_000_001, 80_000_002]);
+});
+
+test("what their reply had drawn when its worker left goes with their turn", async () => {
+  await speak(80_000_001);
+  await shop.mailbox.append(aTurn(70_000_001, said(70_000_001, ada)));
+  const claim = await shop.claim(conversation);
+  await shop.mailbox.handOver(claim, { fingerprint: "f", tokens: [1, 2] });
+  await shop.conversations.forgetUser(conversation, ada);
+  expect(await shop.truth.exists(conversationKeys(conversation).partial)).toBe(0);
+  expect(await tracesOfAda()).toEqual([]);
 });
 
 test("a worker at one of their turns commits nothing, and nothing of it stays", async () => {

@@ -235,6 +235,15 @@ describe("reset", () => {
     expect(await workshop.conversations.undo(conversation, 5)).toMatchObject({ tokens: 2 });
   });
 
+  test("of a conversation that has rotted begins it anew", async () => {
+    await talk(3);
+    const [log, turns] = [keys.log, keys.turns];
+    for (const key of [log, turns]) await workshop.truth.lset(key, 1, "rotten");
+    expect(await workshop.conversations.reset(conversation)).toBe(6);
+    await workshop.exchange(conversation, 70);
+    expect(await workshop.tokens(conversation)).toEqual([70, 71]);
+  });
+
   test("of what never was writes nothing", async () => {
     expect(await workshop.conversations.reset(conversation)).toBe(0);
     expect(await everything(workshop.truth)).toEqual([]);
