@@ -13,6 +13,7 @@
  */
 import { EyrieError } from "#infra/errors/error.ts";
 import { decodePastTurn } from "#infra/ledger/past-turn.ts";
+import { decodeSpeaker } from "#infra/ledger/speakers.ts";
 import { decodeLog, formatLogHead, parseLogHead } from "#infra/ledger/tokenlog.ts";
 import {
   bucketCount,
@@ -21,7 +22,7 @@ import {
   conversationKeys,
   truthKeyParts,
 } from "#infra/redis/keys.ts";
-import type { Records } from "#infra/redis/records.ts";
+import { type Records, undamaged } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import { type ConversationId, type TurnKey, turnId } from "#infra/turn/index.ts";
@@ -130,11 +131,11 @@ async function copyOne(
     const wanted = keys.filter((key) => isKept(truthKeyParts(key)?.name ?? ""));
     const raw = await truth.copyConversationBuffer(wanted.length, ...wanted);
     const waits = (await truth.zscore(dirty, conversation)) !== null;
-    const { copied, damaged } = openKeys(stores.records, wanted, raw);
+    const { copied, damaged } = await openKeys(stores, wanted, raw);
     if (!copied.some(({ name }) => name === "meta")) return null;
     if ((await seqs(truth, meta)) !== before) continue;
     const copy = { conversation, keys: copied, waits, outbox: outbox.members };
-    const log = logOf(copy);
+    const log = await logOf(truth, copy);
     const states = await statesOn(stores, conversation, log.heads);
     // Its states have gone on meanwhile; without one the log begins nowhere.
     if (!log.whole && states.length === 0 && !damaged && tries + 1 < triesMax) continue;
@@ -178,7 +179,7 @@ async function newestKeys(stores: Stores, conversation: ConversationId): Promise
   const turns: TurnKey[] = [];
   const kind = valueKind(keys.turns, null);
   for (const value of await truth.lrangeBuffer(keys.turns, 0, -1)) {
-    const past = undamaged(() => decodePastTurn(openValue(value, kind, records)));
+    const past = await undamaged(truth, () => decodePastTurn(openValue(value, kind, records)));
     if (past !== null) turns.push(past);
   }
   for (const entry of await truth.lrange(keys.mailbox, 0, -1)) {
@@ -195,46 +196,58 @@ async function newestKeys(stores: Stores, conversation: ConversationId): Promise
 
 type RawCopy = Awaited<ReturnType<ScriptedRedis["copyConversationBuffer"]>>;
 
-function openKeys(
-  records: Records,
+async function openKeys(
+  { records, truth }: Stores,
   keys: readonly string[],
   raw: RawCopy,
-): { readonly copied: CopiedKey[]; readonly damaged: boolean } {
+): Promise<{ readonly copied: CopiedKey[]; readonly damaged: boolean }> {
   let damaged = false;
-  const copied = raw.flatMap(([kind, life, values], index): CopiedKey[] => {
+  const copied: CopiedKey[] = [];
+  for (const [index, [kind, life, values]] of raw.entries()) {
     const key = keys[index] ?? "";
     const type = kind.toString();
     const name = truthKeyParts(key)?.name ?? "";
-    if (type !== "string" && type !== "list" && type !== "hash") return [];
-    const opened = values.flatMap((value, at) => {
+    if (type !== "string" && type !== "list" && type !== "hash") continue;
+    const opened: string[] = [];
+    for (const [at, value] of values.entries()) {
       const field = type === "hash" ? (values[at - 1]?.toString() ?? "") : null;
       const isField = type === "hash" && at % 2 === 0;
       const plain = isField
         ? value
-        : undamaged(() => openValue(value, valueKind(key, field), records));
+        : await undamaged(truth, () => openOne(value, valueKind(key, field), records));
       damaged ||= plain === null;
-      return [(plain ?? Buffer.alloc(0)).toString("base64")];
-    });
+      opened.push((plain ?? Buffer.alloc(0)).toString("base64"));
+    }
     const expiresAtMs = life >= 0 ? Date.now() + life : null;
-    return [{ name, type, expiresAtMs, values: opened }];
-  });
+    copied.push({ name, type, expiresAtMs, values: opened });
+  }
   return { copied, damaged };
 }
 
+/** A person's place on the log is read, too: a restore has to name it anew. */
+function openOne(value: Buffer, kind: ReturnType<typeof valueKind>, records: Records): Buffer {
+  const plain = openValue(value, kind, records);
+  if (kind?.place.kind === "first turn") decodeSpeaker(plain);
+  return plain;
+}
+
 /** The heads on the copied log, and whether it reaches back to its beginning. */
-function logOf({ keys }: Copy): { readonly heads: Set<string>; readonly whole: boolean } {
+async function logOf(
+  truth: ScriptedRedis,
+  { keys }: Copy,
+): Promise<{ readonly heads: Set<string>; readonly whole: boolean }> {
   const valuesOf = (name: string): Buffer[] =>
     (keys.find((key) => key.name === name)?.values ?? []).map((one) => Buffer.from(one, "base64"));
   const meta = valuesOf("meta").map(String);
   const logHead = meta[meta.indexOf("logHead") + 1] ?? "0:0:0";
   const head = parseLogHead(meta.includes("logHead") ? logHead : "0:0:0");
-  const blocks = undamaged(() => decodeLog(valuesOf("log"), head)) ?? [];
+  const blocks = (await undamaged(truth, () => decodeLog(valuesOf("log"), head))) ?? [];
   const heads = new Set([head, ...blocks.map(({ start }) => start)].map(formatLogHead));
   return { heads, whole: head.tokens === 0 || blocks[0]?.start.tokens === 0 };
 }
 
 async function statesOn(
-  { records, state }: Stores,
+  { records, state, truth }: Stores,
   conversation: ConversationId,
   heads: ReadonlySet<string>,
 ): Promise<(readonly [string, Buffer])[]> {
@@ -242,21 +255,8 @@ async function statesOn(
   const states: (readonly [string, Buffer])[] = [];
   for (const logHead of await snapshots.present(conversation)) {
     if (!heads.has(logHead)) continue;
-    try {
-      const packed = await snapshots.read(conversation, logHead);
-      if (packed !== null) states.push([logHead, packed]);
-    } catch (error) {
-      if (!(error instanceof EyrieError) || error.code !== "RECORD_CORRUPT") throw error;
-    }
+    const packed = await undamaged(truth, async () => snapshots.read(conversation, logHead));
+    if (packed !== null) states.push([logHead, packed]);
   }
   return states;
-}
-
-function undamaged<T>(read: () => T): T | null {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof EyrieError && error.code === "RECORD_CORRUPT") return null;
-    throw error;
-  }
 }

@@ -1,6 +1,13 @@
 /** Putting conversations back from a backup: all checked first, each in one atom. */
 import { EyrieError } from "#infra/errors/error.ts";
-import { decodeSpeaker, earliest, speakerField, type Speaker } from "#infra/ledger/speakers.ts";
+import {
+  decodeSpeaker,
+  earliest,
+  rottenField,
+  type Speaker,
+  speakerField,
+  speakerPrefix,
+} from "#infra/ledger/speakers.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
 import type { Records } from "#infra/redis/records.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
@@ -15,6 +22,8 @@ export interface Restored {
   readonly snapshots: number;
   /** Conversations that were there and were replaced. */
   readonly replaced: number;
+  /** Conversations where it is not known any more from where on somebody spoke. */
+  readonly damaged: readonly string[];
 }
 
 export interface RestoreOptions {
@@ -34,17 +43,20 @@ export async function restore(
   { progress = () => {}, replace }: RestoreOptions = {},
 ): Promise<Restored> {
   const conflicts: string[] = [];
+  const damaged: string[] = [];
   let size = 0;
   for await (const { body, type } of readBackup(path, stores.records, (bytes) =>
     progress((size = bytes)),
   )) {
     if (type !== "conversation") continue;
-    const { meta } = conversationKeys(conversationId(decodeCopy(body).conversation));
-    if ((await stores.truth.exists(meta)) === 1) conflicts.push(decodeCopy(body).conversation);
+    const copy = decodeCopy(body);
+    const { meta } = conversationKeys(conversationId(copy.conversation));
+    if ((await stores.truth.exists(meta)) === 1) conflicts.push(copy.conversation);
+    if (anew(copy, stores.records).damaged) damaged.push(copy.conversation);
   }
   if (conflicts.length > 0 && replace === undefined) throw conflict(conflicts);
   const there = new Set(conflicts);
-  const counts = { conversations: 0, snapshots: 0, replaced: conflicts.length };
+  const counts = { conversations: 0, snapshots: 0, replaced: conflicts.length, damaged };
   const snapshots = new SnapshotStore(stores.state, stores.records);
   const checked = size;
   for await (const { body, type } of readBackup(path, stores.records, (bytes) =>
@@ -74,7 +86,8 @@ async function restoreOne({ records, truth }: Stores, copy: Copy): Promise<boole
   const names = conversationKeys(conversation);
   const prefix = names.meta.replace(/meta$/, "");
   const nowMs = Date.now();
-  const alive = copy.keys.filter(({ expiresAtMs }) => expiresAtMs === null || expiresAtMs > nowMs);
+  const { keys: all } = anew(copy, records);
+  const alive = all.filter(({ expiresAtMs }) => expiresAtMs === null || expiresAtMs > nowMs);
   const meta = alive.filter(({ name }) => name === "meta");
   const others = alive.filter(({ name }) => name !== "meta");
   const replies = new Set(others.map(({ name }) => name));
@@ -88,35 +101,69 @@ async function restoreOne({ records, truth }: Stores, copy: Copy): Promise<boole
     members.length,
     ...members,
   ];
-  for (const { expiresAtMs, name, type, values } of [...meta, ...others]) {
-    const anew = stored(conversation, { name, type, values }, records);
-    words.push(type, expiresAtMs === null ? -1 : expiresAtMs - nowMs, anew.length, ...anew);
+  for (const { expiresAtMs, type, stored } of [...meta, ...others]) {
+    words.push(type, expiresAtMs === null ? -1 : expiresAtMs - nowMs, stored.length, ...stored);
   }
   const first = [names.meta, names.active, names.dirty, names.outbox];
   const keys = [...first, ...others.map(({ name }) => `${prefix}${name}`)];
   return (await truth.restoreConversation(keys.length, ...keys, ...words)) === 1;
 }
 
-/** The values as they are to be stored under this platform's keys. */
-function stored(
+interface Anew {
+  readonly keys: readonly (Omit<CopiedKey, "values"> & { readonly stored: readonly Buffer[] })[];
+  readonly damaged: boolean;
+}
+
+/** The keys as they are to be stored under this platform's keys. */
+function anew({ conversation, keys }: Copy, records: Records): Anew {
+  let damaged = false;
+  const sealed = keys.map(({ values, ...key }) => {
+    const { meta } = conversationKeys(conversation);
+    const name = meta.replace(/meta$/, key.name);
+    const plain = values.map((value) => Buffer.from(value, "base64"));
+    if (key.type !== "hash") {
+      return { ...key, stored: plain.map((one) => sealValue(one, valueKind(name, null), records)) };
+    }
+    const fields = name === meta ? metaFields(conversation, plain, records) : null;
+    damaged ||= fields?.damaged === true;
+    return { ...key, stored: fields?.stored ?? plain };
+  });
+  return { keys: sealed, damaged };
+}
+
+/**
+ * Who has spoken gets one field, named with the first key. Whose place has rotted keeps a field that
+ * cannot be read; it comes last, so that it stands in the place of one of theirs that can.
+ */
+function metaFields(
   conversation: ConversationId,
-  { name, type, values }: Pick<CopiedKey, "name" | "type" | "values">,
+  plain: readonly Buffer[],
   records: Records,
-): Buffer[] {
-  const key = conversationKeys(conversation).meta.replace(/meta$/, name);
-  const plain = values.map((value) => Buffer.from(value, "base64"));
-  if (type !== "hash") return plain.map((one) => sealValue(one, valueKind(key, null), records));
-  const fields: Buffer[] = [];
+): { readonly stored: Buffer[]; readonly damaged: boolean } {
+  const stored: Buffer[] = [];
   const spoke: Speaker[] = [];
-  for (const [at, value] of plain.entries()) {
-    if (at % 2 === 0) continue;
-    const field = String(plain[at - 1]);
-    if (valueKind(key, field)?.place.kind === "first turn") spoke.push(decodeSpeaker(value));
-    else fields.push(Buffer.from(field), value);
+  const rotten: string[] = [];
+  for (let at = 0; at + 1 < plain.length; at += 2) {
+    const field = String(plain[at]);
+    const value = plain[at + 1] ?? Buffer.alloc(0);
+    const speaker = field.startsWith(speakerPrefix) ? readSpeaker(value) : null;
+    if (speaker !== null) spoke.push(speaker);
+    else if (field.startsWith(speakerPrefix)) rotten.push(field);
+    else stored.push(Buffer.from(field), value);
   }
-  for (const speaker of earliest(spoke)) {
-    const { field, value } = speakerField(conversation, speaker, records);
-    fields.push(Buffer.from(field), value);
+  const fields = [
+    ...earliest(spoke).map((speaker) => speakerField(conversation, speaker, records)),
+    ...rotten.map((field) => rottenField(conversation, field, records)),
+  ];
+  stored.push(...fields.flatMap(({ field, value }) => [Buffer.from(field), value]));
+  return { stored, damaged: rotten.length > 0 };
+}
+
+function readSpeaker(plain: Buffer): Speaker | null {
+  try {
+    return decodeSpeaker(plain);
+  } catch (error) {
+    if (error instanceof EyrieError) return null;
+    throw error;
   }
-  return fields;
 }

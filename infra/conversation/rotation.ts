@@ -16,7 +16,7 @@ import {
   snapshotKeyParts,
   truthKeyParts,
 } from "#infra/redis/keys.ts";
-import type { Records } from "#infra/redis/records.ts";
+import { type Records, undamaged } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
@@ -63,6 +63,12 @@ export async function keyUse(stores: Stores, progress: Progress = () => {}): Pro
     else if (found.keyId === null) plain++;
     else byKey.set(found.keyId, (byKey.get(found.keyId) ?? 0) + 1);
   }
+  // A key is in use before its first record is there: any other name of one is a rotten name.
+  const ids = [...(stores.records.ring?.ids ?? []), ...(await stores.truth.smembers(keysInUseKey))];
+  for (const [id, count] of [...byKey].filter(([one]) => !ids.includes(one))) {
+    byKey.delete(id);
+    damaged += count;
+  }
   return { byKey, plain, damaged };
 }
 
@@ -85,13 +91,11 @@ export async function rotate(stores: Stores, progress: Progress = () => {}): Pro
       if (found.damaged) left.damaged++;
       if (found.damaged || found.keyId === ring.primary) continue;
       left.others++;
-      try {
-        if (await found.reseal()) resealed++;
-      } catch (error) {
-        if (!(error instanceof EyrieError) || error.code !== "RECORD_CORRUPT") throw error;
-        left.damaged++;
-        left.others--;
-      }
+      const done = await undamaged(stores.truth, async () => found.reseal());
+      if (done === true) resealed++;
+      if (done !== null) continue;
+      left.damaged++;
+      left.others--;
     }
     if (left.others > 0) continue;
     const used = await stores.truth.smembers(keysInUseKey);

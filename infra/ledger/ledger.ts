@@ -7,7 +7,7 @@
 import { EyrieError } from "#infra/errors/error.ts";
 import { bucketCount, bucketKeys, conversationKeys, outboxMember } from "#infra/redis/keys.ts";
 import { blockPlace, pastTurnPlace, replyPlace } from "#infra/redis/places.ts";
-import { plainRecords, type Records } from "#infra/redis/records.ts";
+import { asRot, plainRecords, type Records } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import {
   type ConversationId,
@@ -150,7 +150,11 @@ export class Ledger {
   async log(conversation: ConversationId, head: LogHead): Promise<LogBlock[] | null> {
     const { blocks, logHead } = await readStanding(this.#truth, conversation);
     if (logHead !== formatLogHead(head)) return null;
-    return decodeLog(this.#records.openAll(blocks, blockPlace(conversation)), head);
+    try {
+      return decodeLog(this.#records.openAll(blocks, blockPlace(conversation)), head);
+    } catch (error) {
+      throw await asRot(error, this.#truth);
+    }
   }
 
   /** Drops the oldest `blocks`, which every kept snapshot contains. False when refused. */

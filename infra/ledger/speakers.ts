@@ -9,7 +9,7 @@
 import { isSealedName, keyIdOf } from "#infra/redis/keyring.ts";
 import { speakerPlace } from "#infra/redis/places.ts";
 import type { Records } from "#infra/redis/records.ts";
-import { type ConversationId, type UserId, userId } from "#infra/turn/index.ts";
+import { type ConversationId, isUserId, type UserId, userId } from "#infra/turn/index.ts";
 import { ByteReader, ByteWriter } from "./bytes.ts";
 
 /** Begins the name of every field of this kind. */
@@ -60,6 +60,18 @@ export function mayBeOf(
   if (records.namesOf(user, speakerPlace(conversation)).includes(name)) return true;
   const key = keyIdOf(value);
   return isSealedName(name) && (key === null || records.ring?.ids.includes(key) !== true);
+}
+
+/** What is put into the place of a field that has rotted: whose it was stays as open as it is. */
+export function rottenField(
+  conversation: ConversationId,
+  field: string,
+  records: Records,
+): SpeakerField {
+  const name = field.slice(speakerPrefix.length);
+  const inClear = !isSealedName(name) && isUserId(name);
+  const anew = inClear ? records.nameOf(name, speakerPlace(conversation)) : name;
+  return { field: `${speakerPrefix}${anew}`, value: Buffer.alloc(0) };
 }
 
 /** Each person once, with the earlier of their places. */

@@ -57,6 +57,8 @@ export async function restore(file: string, options: RestoreOptions): Promise<vo
     });
     bar.clear();
     if (options.json === true) return print({ path, ...done });
-    await say("backup.restored", { count: done.conversations, snapshots: done.snapshots });
+    const { conversations: count, damaged, snapshots } = done;
+    await say("backup.restored", { count, snapshots });
+    if (damaged.length > 0) await say("backup.damaged", { ids: damaged.join(", ") });
   });
 }

@@ -98,6 +98,7 @@ test("everything comes back as it was, and goes on", async () => {
     conversations: 3,
     snapshots: done.snapshots,
     replaced: 0,
+    damaged: [],
   });
   expect(await standings()).toEqual(before);
   // The sweeper finds its mail, the outbox its reply, and the next turn its place.
@@ -145,6 +146,50 @@ test("a plain one is restored sealed where there are keys by then", async () => 
     await shop.conversations.forgetUser(ids[0] ?? ("" as ConversationId), userId("1001")),
   ).toEqual({
     kind: "reset",
+  });
+});
+
+/** With another bit in the byte `at`. */
+function flip(value: Buffer | null | undefined, at: number): Buffer {
+  const bytes = Buffer.from(value ?? Buffer.of(0));
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+  return bytes;
+}
+
+describe("one record that has rotted spoils nothing else, and is told of", () => {
+  const [rotten = "" as ConversationId] = ids;
+  const keys = conversationKeys(rotten);
+
+  test.each([
+    ["sealed", sealed],
+    ["plain", plainRecords],
+  ])("where somebody's words begin: %s", async (_, records) => {
+    const workshop = shop.with(records);
+    for (const [index, id] of ids.entries()) await speak(id, 100 + index, workshop);
+    const fields = Object.entries(await shop.truth.hgetallBuffer(keys.meta));
+    const [field = "", value] = fields.find(([name]) => name.startsWith("first ")) ?? [];
+    await shop.truth.hset(keys.meta, field, flip(value, (value?.length ?? 1) - 1));
+    const path = aFile();
+    const damaged = [rotten];
+    expect(await backUp(stores(workshop), path)).toMatchObject({ conversations: 3, damaged });
+    await shop.empty();
+    expect(await restore(stores(workshop), path)).toMatchObject({ conversations: 3, damaged });
+    expect(await workshop.tokens(rotten)).toEqual([100, 101, 65_000]);
+    // Also when nothing else is left that would tell of them.
+    await shop.truth.del(keys.turns);
+    const forgotten = await workshop.conversations.forgetUser(rotten, userId("1001"));
+    expect(forgotten).toEqual({ kind: "reset" });
+  });
+
+  test("the name of the key that sealed it", async () => {
+    for (const [index, id] of ids.entries()) await speak(id, 100 + index);
+    await shop.truth.lset(keys.log, 0, flip(await shop.truth.lindexBuffer(keys.log, 0), 2));
+    const past = await shop.truth.lindexBuffer(keys.turns, 0);
+    await shop.truth.lset(keys.turns, 0, flip(past, 2));
+    const path = aFile();
+    expect(await backUp(stores(shop), path)).toMatchObject({ damaged: [rotten] });
+    await shop.empty();
+    expect(await restore(stores(shop), path)).toMatchObject({ conversations: 3 });
   });
 });
 

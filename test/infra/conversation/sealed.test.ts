@@ -285,6 +285,22 @@ describe("rotation", () => {
     expect((await after.mailbox.waiting(conversation)).map(({ id: one }) => one)).toEqual(["39"]);
   });
 
+  test("takes a record whose key's name has rotted for damaged, not for one of a lost key", async () => {
+    await live();
+    const { log } = conversationKeys(conversation);
+    const missing = shop.with(new Records(KeyRing.parse(second)));
+    await expect(missing.tokens(conversation)).rejects.toMatchObject({ code: "KEY_MISSING" });
+    const block = (await shop.truth.lindexBuffer(log, 0)) ?? Buffer.alloc(0);
+    block[2] = (block[2] ?? 0) ^ 1;
+    await shop.truth.lset(log, 0, block);
+    const rotated = shop.with(both);
+    const corrupt = { code: "RECORD_CORRUPT", values: { reason: "key id" } };
+    await expect(rotated.tokens(conversation)).rejects.toMatchObject(corrupt);
+    const use = await keyUse(stores(rotated));
+    expect([use.damaged, [...use.byKey.keys()]]).toEqual([1, [old]]);
+    expect(await rotate(stores(rotated))).toMatchObject({ damaged: 1, retired: [old] });
+  });
+
   test("leaves a damaged record as it is, and says so", async () => {
     await live();
     const { log } = conversationKeys(conversation);
