@@ -15,6 +15,7 @@ import { EyrieError } from "#infra/errors/error.ts";
 import { decodePastTurn } from "#infra/ledger/past-turn.ts";
 import { decodeSpeaker } from "#infra/ledger/speakers.ts";
 import { decodeLog, formatLogHead, parseLogHead } from "#infra/ledger/tokenlog.ts";
+import { keyCount, keyPages } from "#infra/redis/address.ts";
 import {
   bucketCount,
   bucketKeys,
@@ -94,11 +95,11 @@ async function conversationCount(truth: ScriptedRedis): Promise<number> {
 async function* everyConversation(
   truth: ScriptedRedis,
 ): AsyncGenerator<[ConversationId, readonly string[]]> {
-  const groups = Math.min(bucketCount, Math.ceil(((await truth.dbsize()) + 1) / keysPerGroup));
+  const groups = Math.min(bucketCount, Math.ceil(((await keyCount(truth)) + 1) / keysPerGroup));
   for (let group = 0; group < groups; group++) {
     const names = new Map<ConversationId, string[]>();
-    for await (const page of truth.scanStream({ match: "eyrie:{*", count: pageSize })) {
-      for (const key of page as string[]) {
+    for await (const page of keyPages(truth, "eyrie:{*")) {
+      for (const key of page) {
         const parts = truthKeyParts(key);
         if (parts === null || bucketOf(parts.conversation) % groups !== group) continue;
         names.set(parts.conversation, [...(names.get(parts.conversation) ?? []), key]);

@@ -2,13 +2,12 @@
 import type { Redis } from "ioredis";
 import { decodePastTurn } from "#infra/ledger/past-turn.ts";
 import { decodeSpeaker, mayBeOf, speakerPrefix } from "#infra/ledger/speakers.ts";
+import { keyPages } from "#infra/redis/address.ts";
 import { truthKeyParts } from "#infra/redis/keys.ts";
 import { decodeRecord } from "#infra/redis/record.ts";
 import { type Records, undamaged } from "#infra/redis/records.ts";
 import { type ConversationId, conversationId, type UserId } from "#infra/turn/index.ts";
 import { openValue, valueKind } from "./values.ts";
-
-const pageSize = 500;
 
 interface Stores {
   readonly truth: Redis;
@@ -21,8 +20,8 @@ export async function* conversationsWith(
   user: UserId,
 ): AsyncGenerator<ConversationId> {
   const found = new Set<ConversationId>();
-  for await (const page of stores.truth.scanStream({ count: pageSize })) {
-    for (const key of page as string[]) {
+  for await (const page of keyPages(stores.truth, "*")) {
+    for (const key of page) {
       for (const conversation of await holding(stores, key, user)) {
         if (found.has(conversation)) continue;
         found.add(conversation);

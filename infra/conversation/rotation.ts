@@ -9,6 +9,7 @@
 import type { Redis } from "ioredis";
 import { EyrieError } from "#infra/errors/error.ts";
 import { earliest, speakerField, type SpeakerField, speakerOf } from "#infra/ledger/speakers.ts";
+import { keyCount, keyPages } from "#infra/redis/address.ts";
 import { keyIdOf } from "#infra/redis/keyring.ts";
 import {
   conversationKeys,
@@ -22,7 +23,6 @@ import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 import { openValue, sealedWith, sealValue, valueKind } from "./values.ts";
 
-const pageSize = 500;
 /** Each pass finds what moved under the one before; a busy conversation moves a few times a second. */
 const passesMax = 20;
 
@@ -128,7 +128,7 @@ export async function forgetKey(
 
 async function* everyRecord(stores: Stores, progress: Progress): AsyncGenerator<Found> {
   const { state, truth } = stores;
-  const total = (await truth.dbsize()) + (await state.dbsize());
+  const total = (await keyCount(truth)) + (await keyCount(state));
   let done = 0;
   progress(done, total);
   for await (const key of keysOf(truth)) {
@@ -156,7 +156,7 @@ async function* everyRecord(stores: Stores, progress: Progress): AsyncGenerator<
 }
 
 async function* keysOf(redis: Redis): AsyncGenerator<string> {
-  for await (const page of redis.scanStream({ count: pageSize })) yield* page as string[];
+  for await (const page of keyPages(redis, "*")) yield* page;
 }
 
 async function* truthRecords({ records, truth }: Stores, key: string): AsyncGenerator<Found> {

@@ -166,13 +166,22 @@ export function whenReplaced(client: Redis, then: () => void): void {
   client.on(isCluster(client) ? "-node" : "ready", then);
 }
 
-/** Every key that matches, once, sorted. SCAN never blocks a server for long. */
+/** Every key that matches, page by page, some perhaps twice. SCAN never blocks a server for long. */
+export async function* keyPages(client: Redis, match: string): AsyncGenerator<readonly string[]> {
+  for (const server of serversOf(client)) {
+    for await (const page of server.scanStream({ match, count: 1_000 })) yield page as string[];
+  }
+}
+
+/** Every key that matches, once, sorted. */
 export async function scanKeys(client: Redis, match: string): Promise<string[]> {
   const keys = new Set<string>();
-  for (const server of serversOf(client)) {
-    for await (const page of server.scanStream({ match, count: 1_000 })) {
-      for (const key of page as string[]) keys.add(key);
-    }
-  }
+  for await (const page of keyPages(client, match)) for (const key of page) keys.add(key);
   return [...keys].sort();
+}
+
+/** How many keys there are, on all servers. */
+export async function keyCount(client: Redis): Promise<number> {
+  const counts = await Promise.all(serversOf(client).map(async (server) => server.dbsize()));
+  return counts.reduce((sum, count) => sum + count, 0);
 }

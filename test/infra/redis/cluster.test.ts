@@ -1,8 +1,15 @@
 /** A whole life of conversations on a real cluster of three: no call may touch two slots. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { backUp } from "#infra/conversation/backup.ts";
+import { restore } from "#infra/conversation/restore.ts";
+import { keyUse, rotate } from "#infra/conversation/rotation.ts";
 import { scanKeys, serversOf } from "#infra/redis/address.ts";
-import { newKey } from "#infra/redis/keyring.ts";
+import { KeyRing, newKey } from "#infra/redis/keyring.ts";
 import { bucketOf } from "#infra/redis/keys.ts";
+import { Records } from "#infra/redis/records.ts";
 import { findUnsafe } from "#infra/redis/safety.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 import { ask, talk } from "#test/platform/dialogue.ts";
@@ -10,19 +17,24 @@ import { type Process, TestPlatform } from "#test/platform/platform.ts";
 import { ClusterFleet } from "#test/redis/fleet.ts";
 import { aConversation } from "../turns.ts";
 
+const keys = newKey();
+const records = new Records(KeyRing.parse(keys));
 let platform: TestPlatform<ClusterFleet>;
 let worker: Process;
 
 beforeAll(async () => {
   const cluster = await ClusterFleet.start();
-  platform = await TestPlatform.on({ truth: cluster, state: cluster }, newKey());
+  platform = await TestPlatform.on({ truth: cluster, state: cluster }, keys);
   worker = await platform.worker({ EYRIE_PROFILE: "production", EYRIE_LOG_LEVEL: "info" });
 }, 120_000);
 
 afterAll(async () => {
   await platform.stop();
+  rmSync(directory, { recursive: true });
   expect(platform.output).not.toContain("CROSSSLOT");
 }, 60_000);
+
+const directory = mkdtempSync(join(tmpdir(), "eyrie-cluster-"));
 
 const say = (id: ConversationId, ids: readonly number[]): Promise<string[]> =>
   talk(platform, id, { ids });
@@ -81,6 +93,29 @@ test("turns, undo, regenerate, fork, reset, export and delete", async () => {
     await expect.poll(async () => stored(conversation)).toEqual([]);
   }
 }, 240_000);
+
+test("backup, rotation of keys and who spoke where see every node", async () => {
+  const ids = [1, 2, 3, 4, 5, 6].map((index) => aConversation(`kept-${index}`));
+  for (const id of ids) await say(id, [1]);
+  const stores = { truth: platform.truth, state: platform.state, records };
+  const heads = async () => Promise.all(ids.map(async (id) => platform.ledger.logHead(id)));
+  const before = await heads();
+  const found = [];
+  const { author } = ask(aConversation("kept"), 1);
+  for await (const id of platform.conversations.ofUser(author)) found.push(id);
+  expect(found.sort()).toEqual(ids);
+  const { byKey, damaged, plain } = await keyUse(stores);
+  expect([[...byKey.keys()], damaged, plain]).toEqual([records.ring?.ids, 0, 0]);
+  // Each has a block, a past turn, who spoke, a last turn and a reply.
+  expect(byKey.get(records.ring?.primary ?? "")).toBeGreaterThanOrEqual(5 * ids.length);
+  const rotating = { ...stores, records: new Records(KeyRing.parse(`${newKey()},${keys}`)) };
+  const file = join(directory, "backup");
+  expect(await backUp(stores, file)).toMatchObject({ conversations: ids.length, damaged: [] });
+  expect((await rotate(rotating)).retired).toEqual(records.ring?.ids);
+  for (const id of ids) await platform.conversations.delete(id);
+  expect(await restore(stores, file)).toMatchObject({ conversations: ids.length });
+  expect(await heads()).toEqual(before);
+}, 120_000);
 
 test("a lost wake is rung again, from whichever node", async () => {
   const turns = [1, 2, 3, 4, 5, 6].map((id) => ask(aConversation(`lost-${id}`), id));
