@@ -321,6 +321,7 @@ export class History {
       keys.reply(before),
       keys.delivery(before),
       keys.delivery(next),
+      keys.active,
       standing.last ?? "",
       standing.logHead,
       rewound.to,

@@ -185,6 +185,15 @@ describe("conversations that nobody uses", () => {
     expect(await workshop.conversations.deleteIdle(30 * dayMs)).toBe(0);
   });
 
+  test("a turn that is asked for again counts as used", async () => {
+    await workshop.exchange(conversation, 31_000_000);
+    await age(conversation, 31 * dayMs);
+    const key = { turn: aTurn(31_000_000).id, attempt: 0 };
+    await workshop.conversations.regenerate(conversation, key);
+    expect(await workshop.conversations.deleteIdle(30 * dayMs)).toBe(0);
+    expect(await workshop.mailbox.waiting(conversation)).toHaveLength(1);
+  });
+
   test("a turn that comes while one is looked at saves it", async () => {
     await workshop.exchange(conversation, 31_000_000);
     await age(conversation, 31 * dayMs);

@@ -127,6 +127,7 @@ const draws: Readonly<Record<string, Draw>> = {
         keys.reply(key),
         keys.delivery(key),
         keys.delivery(next),
+        keys.active,
       ],
       args: [
         `${random.below(2)} ${1 + random.below(3)} ${mail(random)}`,
