@@ -5,12 +5,22 @@
  * Owns both files until `finish`, which puts the whole file in place in one rename, after its size
  * and digest were checked and its bytes are on the disk. The hash is computed anew over what is
  * there at each start, so no note about it can be out of step with the bytes. Not for two writers:
- * the caller holds the lock of the directory.
+ * the caller holds the lock of the directory. A process that was stopped for a while may have lost that
+ * lock without knowing: every write looks whether the file is still ours and as long as we left it, and
+ * puts its bytes where they belong, so that neither pull can spoil what the other one made.
  */
 import { createHash, type Hash } from "node:crypto";
-import { createReadStream, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  constants,
+  createReadStream,
+  fstatSync,
+  readFileSync,
+  rmSync,
+  type Stats,
+  statSync,
+} from "node:fs";
 import { type FileHandle, open, rename, writeFile } from "node:fs/promises";
-import { basename } from "node:path";
+import { basename, dirname } from "node:path";
 import { z } from "zod";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { Digest, RemoteFile } from "./hub.ts";
@@ -51,7 +61,8 @@ export class PartialFile {
     const note = readNote(target);
     const known = note !== null && note.digest === file.digest.hex && note.bytes === file.bytes;
     if (!known || partialBytes(target) > file.bytes) discardPartial(target);
-    const handle = await open(path, "a");
+    // Not for appending: then the system would ignore where we say that bytes go.
+    const handle = await open(path, constants.O_RDWR | constants.O_CREAT);
     try {
       const hash = startHash(file.digest, file.bytes);
       const received = await hashInto(hash, path, signal);
@@ -74,6 +85,7 @@ export class PartialFile {
 
   /** Forgets what came and notes whose bytes come now. */
   async restart(validator: Validator | null): Promise<void> {
+    this.#requireOurs();
     await this.#handle.truncate(0);
     this.#hash = startHash(this.#file.digest, this.#file.bytes);
     this.#received = 0;
@@ -86,13 +98,18 @@ export class PartialFile {
     if (this.#received + chunk.length > this.#file.bytes) {
       throw this.refuse(`it is longer than ${this.#file.bytes} bytes`);
     }
-    await this.#handle.appendFile(chunk);
+    this.#requireOurs();
+    for (let at = 0; at < chunk.length;) {
+      const place = this.#received + at;
+      at += (await this.#handle.write(chunk, at, chunk.length - at, place)).bytesWritten;
+    }
     this.#hash.update(chunk);
     this.#received += chunk.length;
   }
 
   /** Checks the whole and puts it in place; a wrong one is thrown away and named. */
   async finish(): Promise<void> {
+    this.#requireOurs();
     const { algorithm, hex } = this.#file.digest;
     const actual = this.#hash.digest("hex");
     if (actual !== hex) throw this.refuse(`its ${algorithm} is ${actual}, not ${hex}`);
@@ -107,8 +124,24 @@ export class PartialFile {
 
   /** Throws away what came; returns the error that says why. */
   refuse(reason: string): EyrieError {
-    discardPartial(this.#target);
+    this.discard();
     return new EyrieError("PULL_CORRUPT", { file: basename(this.#target), reason });
+  }
+
+  /** Throws away what came, unless another pull has taken over: then it is theirs. */
+  discard(): void {
+    if (this.#isInPlace(fstatSync(this.#handle.fd))) discardPartial(this.#target);
+  }
+
+  #requireOurs(): void {
+    const ours = fstatSync(this.#handle.fd);
+    if (ours.size === this.#received && this.#isInPlace(ours)) return;
+    throw new EyrieError("MODEL_BUSY", { name: basename(dirname(this.#target)) });
+  }
+
+  #isInPlace(ours: Stats): boolean {
+    const there = statSync(partialPath(this.#target), { throwIfNoEntry: false });
+    return there !== undefined && there.ino === ours.ino && there.dev === ours.dev;
   }
 }
 
@@ -117,7 +150,7 @@ export function partialBytes(target: string): number {
   return statSync(partialPath(target), { throwIfNoEntry: false })?.size ?? 0;
 }
 
-export function discardPartial(target: string): void {
+function discardPartial(target: string): void {
   rmSync(partialPath(target), { force: true });
   rmSync(notePath(target), { force: true });
 }

@@ -15,7 +15,7 @@ import {
   Setback,
   withoutQuery,
 } from "./hub.ts";
-import { discardPartial, PartialFile, type Validator } from "./partial.ts";
+import { PartialFile, type Validator } from "./partial.ts";
 import { withRetries } from "./retry.ts";
 
 export interface TransferOptions {
@@ -45,9 +45,9 @@ export async function transfer(
     }
     await partial.finish();
   } finally {
-    await partial.close();
     // A refusal before the first byte leaves nothing behind.
-    if (partial.received === 0) discardPartial(target);
+    if (partial.received === 0) partial.discard();
+    await partial.close();
   }
 }
 

@@ -1,11 +1,14 @@
 /**
  * A lock between processes that works on any file system and outlives nobody: the holder touches
  * its file every two seconds, so a file that has not been touched for ten belonged to a process
- * that died. Used where Node 20 must do, before anything is installed.
+ * that died. Or to one that was stopped for so long: it does not learn that another took over, but it
+ * leaves the other's file alone. Used where Node 20 must do, before anything is installed.
  */
+import { randomUUID } from "node:crypto";
 import {
   linkSync,
   mkdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -29,34 +32,56 @@ const pollMs = 200;
  */
 export async function withLock(path, work, { onWait } = {}) {
   mkdirSync(dirname(path), { recursive: true });
+  const mark = `${process.pid} ${randomUUID()}\n`;
   let told = false;
-  while (!tryTake(path)) {
+  while (!tryTake(path, mark)) {
     if (removeStale(path)) continue;
     if (!told) onWait?.();
     told = true;
     await sleep(pollMs);
   }
   const beat = setInterval(() => {
-    const now = new Date();
-    try {
-      utimesSync(path, now, now);
-    } catch {
-      // Somebody deleted the lock under us: the work goes on, unguarded.
-    }
+    // Else somebody took or deleted the lock under us: the work goes on, unguarded.
+    if (isOurs(path, mark)) touch(path);
   }, beatMs);
   beat.unref();
   try {
     return await work();
   } finally {
     clearInterval(beat);
-    rmSync(path, { force: true });
+    if (isOurs(path, mark)) rmSync(path, { force: true });
   }
 }
 
 /** @param {string} path */
-function tryTake(path) {
+function touch(path) {
+  const now = new Date();
   try {
-    writeFileSync(path, `${process.pid}\n`, { flag: "wx" });
+    utimesSync(path, now, now);
+  } catch {
+    // It went in this very moment.
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {string} mark
+ */
+function isOurs(path, mark) {
+  try {
+    return readFileSync(path, "utf8") === mark;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {string} mark
+ */
+function tryTake(path, mark) {
+  try {
+    writeFileSync(path, mark, { flag: "wx" });
     return true;
   } catch (error) {
     if (hasCode(error, "EEXIST")) return false;

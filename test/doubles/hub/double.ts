@@ -122,8 +122,13 @@ export class HubDouble {
     );
   }
 
-  async close(): Promise<void> {
+  /** Breaks every connection there is. */
+  cut(): void {
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  async close(): Promise<void> {
+    this.cut();
     const servers = [this.#hub, this.#storage];
     await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
   }

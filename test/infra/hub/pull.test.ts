@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { randomBytes } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -326,6 +326,24 @@ test("two pulls at once: one works, the other waits and finds it done", async ()
   expect(bench.told.filter((line) => line === "waiting")).toHaveLength(1);
   expect(bench.hub.downloads()).toHaveLength(2);
   expectWhole();
+});
+
+test("a pull that was stopped for so long that another took over spoils nothing", async () => {
+  bench.hub.faults.silentAfter = [200_000];
+  const begun = new Promise<void>((done) => {
+    bench.onBytes = (received) => received === 200_000 && done();
+  });
+  const stopped = bench.pull(repo).catch((error: unknown) => error);
+  await begun;
+  // What a lock looks like whose holder does not run, as after Ctrl-Z.
+  utimesSync(join(bench.models, `.${folder}.lock`), new Date(0), new Date(0));
+  await bench.pull(repo);
+  expectWhole();
+  // It is told that its line broke, and asks for the rest of what is no longer its own.
+  bench.hub.cut();
+  const error = await stopped;
+  expectWhole();
+  expect(error).toMatchObject({ code: "MODEL_BUSY", values: { name: folder } });
 });
 
 test("a model is not removed while it is pulled", async () => {
