@@ -9,19 +9,23 @@ import { mkdir, open, readdir, realpath, rename, rm, rmdir, stat } from "node:fs
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { ModelError, systemErrorCode } from "#kernels/errors.ts";
 
+export interface OutputOptions {
+  readonly force: boolean;
+  /** What the directory is made from; it must not go with what is replaced. */
+  readonly input: string;
+}
+
 export class OutputDirectory {
   readonly path: string;
   /** Where to write until `commit`. */
   readonly staging: string;
   readonly #parent: string;
   readonly #replaced: string;
+  readonly #options: OutputOptions;
 
   /** Refuses a place that is taken; with `force` only one that is no model directory. */
-  static async prepare(
-    directory: string,
-    options: { readonly force: boolean; readonly input: string },
-  ): Promise<OutputDirectory> {
-    const output = new OutputDirectory(resolve(directory));
+  static async prepare(directory: string, options: OutputOptions): Promise<OutputDirectory> {
+    const output = new OutputDirectory(resolve(directory), options);
     try {
       await mkdir(output.#parent, { recursive: true });
       // Before the place is looked at: a model may come back to it.
@@ -29,13 +33,14 @@ export class OutputDirectory {
     } catch (error) {
       throw output.#unwritable(error);
     }
-    await output.#refuseTaken(options);
+    await output.#refuseTaken();
     return output;
   }
 
-  private constructor(path: string) {
+  private constructor(path: string, options: OutputOptions) {
     const name = basename(path);
     this.path = path;
+    this.#options = options;
     this.#parent = dirname(path);
     this.staging = join(this.#parent, `.${name}.converting-${process.pid}`);
     this.#replaced = join(this.#parent, `.${name}.replaced-${process.pid}`);
@@ -63,7 +68,8 @@ export class OutputDirectory {
   }
 
   async #commit(): Promise<void> {
-    const old = await kindOf(this.path);
+    // Again: somebody may have put a model there while we worked.
+    const old = await this.#refuseTaken();
     if (old === "empty") await rmdir(this.path);
     if (old === "model") await rename(this.path, this.#replaced);
     await rename(this.staging, this.path);
@@ -71,20 +77,21 @@ export class OutputDirectory {
     if (old === "model") await rm(this.#replaced, { recursive: true });
   }
 
-  async #refuseTaken(options: { readonly force: boolean; readonly input: string }): Promise<void> {
+  /** What is there now, if we may replace it. */
+  async #refuseTaken(): Promise<Kind> {
+    const { force, input: source } = this.#options;
     const kind = await kindOf(this.path);
     const refuse = (reason: string): ModelError =>
       new ModelError("MODEL_EXISTS", { path: this.path, reason });
-    if (kind === "none" || kind === "empty") return;
+    if (kind === "none" || kind === "empty") return kind;
     if (kind === "other")
       throw refuse("it is not a model directory, so --force does not replace it");
-    if (!options.force) throw refuse("add --force to replace it");
-    const [input, output] = await Promise.all(
-      [options.input, this.path].map((one) => realpath(one)),
-    );
+    if (!force) throw refuse("add --force to replace it");
+    const [input, output] = await Promise.all([source, this.path].map((one) => realpath(one)));
     if (input === output || input!.startsWith(`${output}${sep}`)) {
       throw refuse("what is to be converted lies in it");
     }
+    return kind;
   }
 
   /** Of processes that are gone. A model whose replacement died halfway goes back to its place. */
@@ -109,7 +116,9 @@ export class OutputDirectory {
   }
 }
 
-async function kindOf(path: string): Promise<"none" | "empty" | "model" | "other"> {
+type Kind = "none" | "empty" | "model" | "other";
+
+async function kindOf(path: string): Promise<Kind> {
   try {
     const names = await readdir(path);
     if (names.length === 0) return "empty";

@@ -354,6 +354,20 @@ describe("the directory", () => {
     model.close();
   });
 
+  test("a model that came to the place meanwhile stays", async () => {
+    const input = pth(weights());
+    const out = fresh();
+    const onProgress = (): void => {
+      if (existsSync(out)) return;
+      mkdirSync(out);
+      writeFileSync(join(out, "model.json"), "theirs");
+    };
+    const outcome = convertModel(input, out, { onProgress });
+    await expect(outcome).rejects.toMatchObject({ code: "MODEL_EXISTS" });
+    expect(readFileSync(join(out, "model.json"), "utf8")).toBe("theirs");
+    expect(readdirSync(directory).filter((name) => name.startsWith("."))).toEqual([]);
+  });
+
   test("a place where nothing can be written", async () => {
     const file = pth(weights());
     expect(await refusal(file, {}, join(file, "below"))).toContain("FOLDER_UNWRITABLE");
