@@ -1,12 +1,12 @@
 /** `eyrie model list` and `eyrie model remove`: the models of this machine and what each still needs. */
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { loadConfig } from "#infra/config/config.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import { isModelName, isShard, vocabularyAmong, weightsAmong } from "#infra/hub/selection.ts";
-import { modelNames, modelsDirectory, removeModel } from "#infra/hub/store.ts";
+import { asFolderError, modelNames, modelsDirectory, removeModel } from "#infra/hub/store.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
-import { ModelError } from "#kernels/errors.ts";
+import { ModelError, systemErrorCode } from "#kernels/errors.ts";
 import { openModel } from "#kernels/model/model.ts";
 import { confirmed } from "../confirm.ts";
 import { bytes, columns } from "../output.ts";
@@ -30,7 +30,7 @@ const convertedSuffix = "-eyrie";
 export async function list(options: { readonly json?: true }): Promise<void> {
   const directory = modelsDirectory(loadConfig(process.env).EYRIE_HOME);
   const folders = [await describeFolder(shippedModel(), "eaglet")];
-  for (const name of modelNames(directory)) {
+  for (const name of namesIn(directory)) {
     folders.push(await describeFolder(join(directory, name), name));
   }
   if (options.json === true) {
@@ -61,18 +61,42 @@ export async function remove(name: string, options: { readonly json?: true }): P
   if (isShipped || resolve(config.EYRIE_MODEL) === path) {
     throw new EyrieError("MODEL_PROTECTED", { name });
   }
-  const size = modelNames(directory).includes(name) ? sizeOf(path) : 0;
+  const isThere = namesIn(directory).includes(name);
+  // What a link points to stays.
+  const isLink = isThere && lstatSync(path).isSymbolicLink();
+  const size = isThere && !isLink ? sizeOf(path) : 0;
   const translator = await loadTranslator();
   const text = (key: string): string =>
     translator.text(config.EYRIE_LOCALE, `terminal:pull.${key}`, { name, size: bytes(size) });
-  if (size > 0 && !(await confirmed(text("remove"), text("yes")))) return;
+  if (isThere && !(await confirmed(text("remove"), text("yes")))) return;
   await removeModel(directory, name);
   const said = options.json === true ? JSON.stringify({ name, bytes: size }) : text("removed");
   process.stdout.write(`${said}\n`);
 }
 
-/** What a folder holds and what it needs; nothing of the weights but their header is read. */
+function namesIn(directory: string): readonly string[] {
+  try {
+    return modelNames(directory);
+  } catch (error) {
+    throw asFolderError(error, directory);
+  }
+}
+
+/**
+ * What a folder holds and what it needs; nothing of the weights but their header is read. One that
+ * cannot be read, such as a link to nowhere, is a broken one and no error.
+ */
 export async function describeFolder(directory: string, name: string): Promise<Folder> {
+  try {
+    return await described(directory, name);
+  } catch (error) {
+    if (systemErrorCode(error) === undefined) throw error;
+    const nothing = { format: null, bytes: 0, vocabulary: null, next: null };
+    return { name, directory, ...nothing, status: "broken" };
+  }
+}
+
+async function described(directory: string, name: string): Promise<Folder> {
   const files = readdirSync(directory);
   const facts = { name, directory, bytes: sizeOf(directory) };
   const weights = weightsAmong(files);
@@ -130,8 +154,14 @@ function shippedModel(): string {
   return loadConfig({}).EYRIE_MODEL;
 }
 
+/** Of the files that can be read. */
 function sizeOf(directory: string): number {
-  return readdirSync(directory, { recursive: true, encoding: "utf8" })
-    .map((file) => statSync(join(directory, file), { throwIfNoEntry: false }))
-    .reduce((sum, stat) => sum + (stat?.isFile() === true ? stat.size : 0), 0);
+  try {
+    return readdirSync(directory, { recursive: true, encoding: "utf8" })
+      .map((file) => statSync(join(directory, file), { throwIfNoEntry: false }))
+      .reduce((sum, stat) => sum + (stat?.isFile() === true ? stat.size : 0), 0);
+  } catch (error) {
+    if (systemErrorCode(error) === undefined) throw error;
+    return 0;
+  }
 }

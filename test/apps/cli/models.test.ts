@@ -1,7 +1,15 @@
 /** `eyrie model pull | list | remove`, as people type them, against a hub of our own. */
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -132,6 +140,27 @@ test("Ctrl-C keeps what came, and the command it prints goes on from there", asy
   expect((await model(["pull", repo])).code).toBe(0);
   const ranges = hub.downloads().map(({ range }) => range);
   expect(ranges[1]).toMatch(/^bytes=[1-9]\d+-$/);
+});
+
+test("an odd entry is listed as broken, beside the others, and can be removed", async () => {
+  const models = join(home, "models");
+  mkdirSync(models);
+  symlinkSync("/nonexistent", join(models, "gone"));
+  symlinkSync(join(eaglet, "model.json"), join(models, "file"));
+  symlinkSync(eaglet, join(models, "linked"));
+  const listed = await model(["list"]);
+  expect(listed.code).toBe(0);
+  expect(listed.out).toMatch(/^file +.* broken\ngone +.* broken\nlinked +eyrie .* ready$/m);
+  for (const name of ["gone", "file", "linked"]) {
+    expect((await model(["remove", name])).code).toBe(0);
+  }
+  expect(readdirSync(models)).toEqual([]);
+  expect(sizeOf(join(eaglet, "model.json"))).toBeGreaterThan(0);
+
+  rmSync(models, { recursive: true });
+  writeFileSync(models, "no folder");
+  expectError(await model(["list"]), "FOLDER_UNWRITABLE", 1);
+  expectError(await model(["remove", "gone"]), "FOLDER_UNWRITABLE", 1);
 });
 
 describe("what is not done, and why", () => {
