@@ -150,7 +150,7 @@ export function partialBytes(target: string): number {
   return statSync(partialPath(target), { throwIfNoEntry: false })?.size ?? 0;
 }
 
-function discardPartial(target: string): void {
+export function discardPartial(target: string): void {
   rmSync(partialPath(target), { force: true });
   rmSync(notePath(target), { force: true });
 }

@@ -4,18 +4,34 @@
  * Before the first byte it knows every file with size and digest and that the disk has room. Pulls
  * into the same folder wait for each other. A folder's `.pull.json` says what was pulled from where;
  * a file that is there and is not the one meant is never overwritten unless that note says that it is
- * ours. What went wrong for good is an `EyrieError`; whatever was whole by then stays, and so does the
+ * ours. A whole repository brings its folder to one revision: what an earlier pull of it brought and
+ * this one does not, goes when everything else is there. What went wrong for good is an `EyrieError`; whatever was whole by then stays, and so does the
  * beginning of the file that was on its way.
  */
-import { existsSync, mkdirSync, readdirSync, rmdirSync, statfsSync, statSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Clock } from "#infra/clock/clock.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import { type Hub, type RemoteFile, Setback } from "./hub.ts";
 import { knownModels } from "./known-models.ts";
-import { isSameFile, partialBytes } from "./partial.ts";
+import { discardPartial, isSameFile, partialBytes } from "./partial.ts";
 import { withRetries } from "./retry.ts";
-import { checkRevision, isFileName, parseWanted, selectFiles, type Wanted } from "./selection.ts";
+import {
+  checkRevision,
+  isFileName,
+  isOfModel,
+  parseWanted,
+  selectFiles,
+  type Wanted,
+} from "./selection.ts";
 import {
   asFolderError,
   type PulledFile,
@@ -52,6 +68,7 @@ export interface PullOptions {
 export interface Pulled {
   readonly name: string;
   readonly directory: string;
+  /** What was asked for; the folder may hold more. */
   readonly files: readonly PulledFile[];
   /** Nothing had to be downloaded. */
   readonly unchanged: boolean;
@@ -64,9 +81,12 @@ export async function pull(text: string, options: PullOptions): Promise<Pulled> 
   const name = options.directory === undefined ? wanted.name : basename(directory);
   try {
     const { files, revision } = await resolve(wanted, options);
-    const work = () => pullAll(files, directory, { ...options, revision });
-    const unchanged = await withModelLock(directory, work, waitingOnce(options));
-    return { name, directory, files: readPullNote(directory)?.files ?? [], unchanged };
+    const work = async () => {
+      const unchanged = await pullAll(files, directory, { ...options, revision });
+      if (wanted.kind === "repository") removeFormer(files, directory, { ...options, revision });
+      return { name, directory, files: notedOf(files, directory), unchanged };
+    };
+    return await withModelLock(directory, work, waitingOnce(options));
   } catch (error) {
     throw asEyrieError(error, options.hub.endpoint, directory);
   }
@@ -188,6 +208,45 @@ function noteFile(
   const source = { endpoint: from.endpoint, repo, path, revision: from.revision };
   const entry = { name, bytes, digest: digest.hex, algorithm: digest.algorithm, source };
   writePullNote(directory, { format: 1, files: [...others, entry] });
+}
+
+function notedOf(files: readonly RemoteFile[], directory: string): readonly PulledFile[] {
+  const names = new Set(files.map(({ path }) => basename(path)));
+  return readPullNote(directory)?.files.filter(({ name }) => names.has(name)) ?? [];
+}
+
+/**
+ * Removes what another revision of the same repository left here, whole or begun, so that nothing
+ * takes its weights or its index for the present ones. A file that somebody changed stays.
+ */
+function removeFormer(
+  files: readonly RemoteFile[],
+  directory: string,
+  options: PullOptions & { readonly revision: string },
+): void {
+  const { hub, revision } = options;
+  const [repo, names] = [files[0]?.repo, new Set(files.map(({ path }) => basename(path)))];
+  const noted = readPullNote(directory)?.files ?? [];
+  const former = noted.filter(({ name, source }) => {
+    const isFromThere = source.endpoint === hub.endpoint && source.repo === repo;
+    // A file of another kind was asked for by its path, and so was one of this revision.
+    const isOfWhole = isOfModel(source.path) && source.revision !== revision;
+    return isFromThere && isOfWhole && !names.has(name);
+  });
+  for (const { name, bytes } of former) {
+    const path = join(directory, name);
+    if (statSync(path, { throwIfNoEntry: false })?.size === bytes) rmSync(path);
+  }
+  if (former.length > 0) {
+    const kept = noted.filter((file) => !former.includes(file));
+    writePullNote(directory, { format: 1, files: kept });
+  }
+  // A folder that --out names may be on its way to hold other models too.
+  if (options.directory !== undefined) return;
+  for (const entry of readdirSync(directory)) {
+    const name = entry.endsWith(".partial") ? entry.slice(0, -".partial".length) : null;
+    if (name !== null && !names.has(name)) discardPartial(join(directory, name));
+  }
 }
 
 function requireRoom(files: readonly RemoteFile[], directory: string): void {

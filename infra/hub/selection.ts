@@ -11,6 +11,7 @@ import type { RemoteFile, Repository } from "./hub.ts";
 const plainName = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/;
 const wholeNameMax = 200;
 const weightsFile = /\.(?:safetensors|st|pth|bin)$/;
+const indexFile = /\.(?:safetensors|bin)\.index\.json$/;
 /** `model-00001-of-00003.safetensors`: the parts of one model. */
 const shard = /-\d{5}-of-\d{5}(?=\.[a-z]+$)/;
 
@@ -62,7 +63,7 @@ export function checkRevision(text: string): void {
 export function selectFiles(repository: Repository): readonly RemoteFile[] {
   const top = repository.files.filter(({ path }) => isFileName(path));
   const weights = selectWeights(repository.repo, top);
-  const index = top.filter(({ path }) => /\.(?:safetensors|bin)\.index\.json$/.test(path));
+  const index = top.filter(({ path }) => indexFile.test(path));
   const description = top.filter(({ path }) => path === "model.json");
   const sharded = weights.length > 1;
   return [...weights, ...(sharded ? index : []), ...description, ...selectVocabulary(top)];
@@ -86,6 +87,12 @@ function selectVocabulary(files: readonly RemoteFile[]): readonly RemoteFile[] {
   return found === undefined ? [] : [found];
 }
 
+/** Whether `selectFiles` could mean a file of that name. */
+export function isOfModel(name: string): boolean {
+  const isAside = indexFile.test(name) || name === "model.json" || isVocabulary(name);
+  return isFileName(name) && (isAside || isWeights(name));
+}
+
 /** A file that is only a part of a model. */
 export function isShard(name: string): boolean {
   return shard.test(name);
@@ -93,9 +100,17 @@ export function isShard(name: string): boolean {
 
 /** The weights among the names of files that came: the one to convert, a sharded model's first. */
 export function weightsAmong(names: readonly string[]): string | null {
-  return names.filter((name) => weightsFile.test(name)).sort()[0] ?? null;
+  return names.filter(isWeights).sort()[0] ?? null;
+}
+
+export function isWeights(name: string): boolean {
+  return weightsFile.test(name);
 }
 
 export function vocabularyAmong(names: readonly string[]): string | null {
-  return names.find((name) => /vocab.*\.txt$/.test(name)) ?? null;
+  return names.find(isVocabulary) ?? null;
+}
+
+function isVocabulary(name: string): boolean {
+  return /vocab.*\.txt$/.test(name);
 }

@@ -3,7 +3,13 @@ import { existsSync, lstatSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { loadConfig } from "#infra/config/config.ts";
 import { EyrieError } from "#infra/errors/error.ts";
-import { isModelName, isShard, vocabularyAmong, weightsAmong } from "#infra/hub/selection.ts";
+import {
+  isModelName,
+  isShard,
+  isWeights,
+  vocabularyAmong,
+  weightsAmong,
+} from "#infra/hub/selection.ts";
 import { asFolderError, modelNames, modelsDirectory, removeModel } from "#infra/hub/store.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { ModelError, systemErrorCode } from "#kernels/errors.ts";
@@ -84,11 +90,16 @@ function namesIn(directory: string): readonly string[] {
 
 /**
  * What a folder holds and what it needs; nothing of the weights but their header is read. One that
- * cannot be read, such as a link to nowhere, is a broken one and no error.
+ * cannot be read, such as a link to nowhere, is a broken one and no error. Where several files would
+ * do, those among `pulled` are meant.
  */
-export async function describeFolder(directory: string, name: string): Promise<Folder> {
+export async function describeFolder(
+  directory: string,
+  name: string,
+  pulled: readonly { readonly name: string }[] = [],
+): Promise<Folder> {
   try {
-    return await described(directory, name);
+    return await described(directory, name, { meant: pulled.map((file) => file.name) });
   } catch (error) {
     if (systemErrorCode(error) === undefined) throw error;
     const nothing = { format: null, bytes: 0, vocabulary: null, next: null };
@@ -96,21 +107,27 @@ export async function describeFolder(directory: string, name: string): Promise<F
   }
 }
 
-async function described(directory: string, name: string): Promise<Folder> {
+async function described(
+  directory: string,
+  name: string,
+  { meant }: { readonly meant: readonly string[] },
+): Promise<Folder> {
   const files = readdirSync(directory);
   const facts = { name, directory, bytes: sizeOf(directory) };
-  const weights = weightsAmong(files);
-  const vocabulary = vocabularyAmong(files);
+  const weights = weightsAmong(meant) ?? weightsAmong(files);
+  const vocabulary = vocabularyAmong(meant) ?? vocabularyAmong(files);
   if (files.some((file) => file.endsWith(".partial")) || weights === null) {
     return { ...facts, format: null, vocabulary, status: "incomplete", next: null };
   }
   if (!files.includes("model.json")) {
     const format = weights.split(".").at(-1) ?? null;
     const converted = `${directory}${convertedSuffix}`;
-    if (existsSync(join(converted, "model.json"))) {
+    const made = statSync(join(converted, "model.json"), { throwIfNoEntry: false })?.mtimeMs;
+    if (made !== undefined && made >= newestOf(directory, files.filter(isWeights))) {
       return { ...facts, format, vocabulary, status: "converted", next: null };
     }
-    const next = convertCommand(directory, { weights, vocabulary, converted });
+    const replaces = made !== undefined;
+    const next = convertCommand(directory, { weights, vocabulary, converted, replaces });
     return { ...facts, format, vocabulary, status: "needs convert", next };
   }
   try {
@@ -131,6 +148,8 @@ function convertCommand(
     readonly weights: string;
     readonly vocabulary: string | null;
     readonly converted: string;
+    /** What was made of older weights lies there. */
+    readonly replaces: boolean;
   },
 ): string {
   // A sharded model is named by its folder: no part of it is the model.
@@ -141,6 +160,7 @@ function convertCommand(
     "--out",
     quoted(files.converted),
     ...(files.vocabulary === null ? [] : ["--vocab", quoted(join(directory, files.vocabulary))]),
+    ...(files.replaces ? ["--force"] : []),
   ].join(" ");
 }
 
@@ -152,6 +172,10 @@ export function quoted(word: string): string {
 /** The model that a bare checkout runs. */
 function shippedModel(): string {
   return loadConfig({}).EYRIE_MODEL;
+}
+
+function newestOf(directory: string, files: readonly string[]): number {
+  return Math.max(...files.map((file) => statSync(join(directory, file)).mtimeMs));
 }
 
 /** Of the files that can be read. */

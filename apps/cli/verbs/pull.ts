@@ -46,7 +46,7 @@ export async function pull(wanted: string, options: PullVerbOptions): Promise<vo
       watcher: terminal,
     });
     terminal.clear();
-    const folder = await describeFolder(pulled.directory, pulled.name);
+    const folder = await describeFolder(pulled.directory, pulled.name, pulled.files);
     if (options.json === true) {
       process.stdout.write(
         `${JSON.stringify({ ...pulled, status: folder.status, next: folder.next }, null, 2)}\n`,

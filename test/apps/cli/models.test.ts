@@ -142,6 +142,22 @@ test("Ctrl-C keeps what came, and the command it prints goes on from there", asy
   expect(ranges[1]).toMatch(/^bytes=[1-9]\d+-$/);
 });
 
+test("after a newer revision the command that comes next names its weights", async () => {
+  await model(["pull", repo]);
+  const directory = join(home, "models", "ada--eagle-small");
+  mkdirSync(`${directory}-eyrie`);
+  writeFileSync(join(`${directory}-eyrie`, "model.json"), "{}");
+  expect((await model(["list"])).out).toMatch(/^ada--eagle-small +pth .* converted$/m);
+
+  hub.remove(repo, "eagle.pth");
+  hub.put(repo, "new.pth", randomBytes(300_000));
+  const { out } = await model(["pull", repo]);
+  expect(out).toMatch(
+    /^ +npx eyrie model convert \S+\/new\.pth --out \S+-eyrie --vocab \S+ --force$/m,
+  );
+  expect((await model(["list"])).out).toMatch(/^ada--eagle-small +pth .* needs convert$/m);
+});
+
 test("an odd entry is listed as broken, beside the others, and can be removed", async () => {
   const models = join(home, "models");
   mkdirSync(models);

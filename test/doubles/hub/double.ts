@@ -114,6 +114,10 @@ export class HubDouble {
     this.#repos.set(repo, files);
   }
 
+  remove(repo: string, path: string): void {
+    this.#repos.get(repo)?.delete(path);
+  }
+
   /** Requests for bytes of a file, without those that were redirected. */
   downloads(): SeenRequest[] {
     return this.requests.filter(

@@ -346,6 +346,32 @@ test("a pull that was stopped for so long that another took over spoils nothing"
   expect(error).toMatchObject({ code: "MODEL_BUSY", values: { name: folder } });
 });
 
+test("a newer revision takes the place of the older one, and of nothing else", async () => {
+  bench.hub.put(repo, "notes.txt", "asked for by name", "small");
+  const directory = join(bench.models, folder);
+  await stopEarly();
+  bench.hub.remove(repo, "eagle.pth");
+  for (const part of [1, 2]) bench.hub.put(repo, `m-0000${part}-of-00002.safetensors`, weights);
+  bench.hub.put(repo, "model.safetensors.index.json", "{}", "small");
+  await bench.pull(repo);
+  const first = readdirSync(directory).sort();
+  expect(first).toHaveLength(5);
+  expect(first).not.toContain("eagle.pth.partial");
+
+  await bench.pull(`${repo}/notes.txt`, { directory });
+  for (const part of [1, 2]) bench.hub.remove(repo, `m-0000${part}-of-00002.safetensors`);
+  bench.hub.put(repo, "eagle.pth", weights);
+  const { files } = await bench.pull(repo);
+  const vocabularyName = "rwkv_vocab_v20230424.txt";
+  expect(files.map(({ name }) => name).sort()).toEqual(["eagle.pth", vocabularyName]);
+  const noted = readPullNote(directory)
+    ?.files.map(({ name }) => name)
+    .sort();
+  const left = readdirSync(directory).filter((name) => name !== ".pull.json");
+  expect(noted).toEqual(left.sort());
+  expect(left).toEqual(["eagle.pth", "notes.txt", vocabularyName]);
+});
+
 test("a model is not removed while it is pulled", async () => {
   bench.hub.faults.slowBytes = 60_000;
   let removal: Promise<unknown> | undefined;
