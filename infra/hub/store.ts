@@ -4,7 +4,16 @@
  * One folder per model under `EYRIE_HOME/models`. Removing moves the folder out of sight first, so
  * that a removal that is cut short leaves nothing that looks like a model.
  */
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { EyrieError } from "#infra/errors/error.ts";
@@ -66,8 +75,7 @@ export async function withModelLock<T>(
   work: () => Promise<T>,
   onBusy: () => Promise<void>,
 ): Promise<T> {
-  // Beside the folder, so that it outlives the folder's removal.
-  const path = join(dirname(directory), `.${basename(directory)}.lock`);
+  const path = lockPath(directory);
   const busy = new Error("the lock is held");
   for (;;) {
     try {
@@ -80,6 +88,26 @@ export async function withModelLock<T>(
       if (error !== busy) throw error;
       await onBusy();
     }
+  }
+}
+
+/**
+ * Beside the folder, so that it outlives the folder's removal; in it where nothing can be made beside
+ * it, as with a volume that is mounted into a system nobody may write to.
+ */
+function lockPath(directory: string): string {
+  const parent = dirname(directory);
+  return existsSync(directory) && !isWritable(parent)
+    ? join(directory, ".pull.lock")
+    : join(parent, `.${basename(directory)}.lock`);
+}
+
+function isWritable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK);
+    return true;
+  } catch {
+    return false;
   }
 }
 

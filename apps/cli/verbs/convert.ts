@@ -5,7 +5,7 @@
  * costs is measured by the onnx backend, with all cores, and told.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { loadConfig } from "#infra/config/config.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { exitWithParent } from "#infra/setup/parent.ts";
@@ -31,7 +31,9 @@ export interface ConvertVerbOptions {
 
 export async function convert(input: string, options: ConvertVerbOptions): Promise<void> {
   exitWithParent();
-  const { out, vocab, groupNormEps, name, quantise, force, json } = options;
+  const { vocab, groupNormEps, name, quantise, force, json } = options;
+  // Now: the current folder itself may be the one that is replaced.
+  const out = resolve(options.out);
   const locale = loadConfig(process.env).EYRIE_LOCALE;
   const translator = await loadTranslator();
   const text: Text = (key, values = {}) => translator.text(locale, `terminal:${key}`, values);

@@ -3,7 +3,8 @@
  *
  * Work goes into `.NAME.converting-PID` beside it and takes its place with one rename. What an
  * interrupted run left behind is removed by the next run to the same place: nobody can open it as a
- * model before `model.json` is there, and that never names a file which is not complete.
+ * model before `model.json` is there, and that never names a file which is not complete. A place that
+ * no rename can take, such as a mount point, is refused before the work.
  */
 import { mkdir, open, readdir, realpath, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve, sep } from "node:path";
@@ -33,7 +34,8 @@ export class OutputDirectory {
     } catch (error) {
       throw output.#unwritable(error);
     }
-    await output.#refuseTaken();
+    const old = await output.#refuseTaken();
+    if (old !== "none") await output.#tryToMove();
     return output;
   }
 
@@ -94,6 +96,16 @@ export class OutputDirectory {
     return kind;
   }
 
+  /** What is there goes aside and comes back: only so is it known that it can be replaced at the end. */
+  async #tryToMove(): Promise<void> {
+    try {
+      await rename(this.path, this.#replaced);
+    } catch (error) {
+      throw this.#unwritable(error, `; choose a folder inside ${this.path}`);
+    }
+    await rename(this.#replaced, this.path);
+  }
+
   /** Of processes that are gone. A model whose replacement died halfway goes back to its place. */
   async #removeLeftovers(): Promise<void> {
     const name = basename(this.path);
@@ -110,9 +122,10 @@ export class OutputDirectory {
     }
   }
 
-  #unwritable(error: unknown): ModelError {
-    const reason = (error as Error).message;
-    return new ModelError("FOLDER_UNWRITABLE", { path: this.path, reason }, { cause: error });
+  /** It is the parent that everything is made and renamed in. */
+  #unwritable(error: unknown, advice = ""): ModelError {
+    const reason = `${(error as Error).message}${advice}`;
+    return new ModelError("FOLDER_UNWRITABLE", { path: this.#parent, reason }, { cause: error });
   }
 }
 

@@ -1,5 +1,5 @@
 /** `eyrie model convert` as a person runs it: help, tables, JSON, exit codes, one line per error. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -61,6 +61,15 @@ test("a table for people, JSON for programs, and a model that runs", async () =>
   expect(bare.err).toContain("vocab.txt");
   const logits = await eyrie(["logits", "--model", at("small"), "--tokens", "1,2"]);
   expect((JSON.parse(logits.out) as { logits: number[] }).logits).toHaveLength(10);
+});
+
+test("the current folder is a place like any other", async () => {
+  mkdirSync(at("here"));
+  const here = { cwd: at("here") };
+  const made = await eyrie(["model", "convert", pth, "--out", ".", "--json"], here);
+  expect(made.err).toContain(`into ${at("here")} as vocab.txt`);
+  expect(made.code).toBe(0);
+  expect(readdirSync(at("here")).sort()).toEqual(["model.json", "weights.safetensors"]);
 });
 
 test("a model without a vocabulary runs by token ids, from convert to generate", async () => {

@@ -1,6 +1,6 @@
 /** Runs `eyrie …` as a person does, with nothing of this machine's environment but the PATH. */
 import { spawn } from "node:child_process";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "../../..");
 
@@ -13,12 +13,13 @@ export interface Outcome {
 export interface RunOptions {
   readonly environment?: NodeJS.ProcessEnv;
   readonly input?: string;
+  readonly cwd?: string;
 }
 
 export function eyrie(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  const { environment = {}, input = "" } = options;
-  const child = spawn(process.execPath, ["eyrie.mjs", ...args], {
-    cwd: root,
+  const { environment = {}, input = "", cwd = root } = options;
+  const child = spawn(process.execPath, [join(root, "eyrie.mjs"), ...args], {
+    cwd,
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...environment },
   });
   const outcome = { out: "", err: "" };

@@ -1,5 +1,5 @@
 /** `eyrie model pull | list | remove`, as people type them, against a hub of our own. */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
   mkdirSync,
@@ -21,6 +21,9 @@ import { errorLines, eyrie, type Outcome } from "./eyrie.ts";
 
 const root = resolve(import.meta.dirname, "../../..");
 const eaglet = join(root, "kernels/models/eaglet");
+const namespace = ["--user", "--map-root-user", "--mount", "--propagation", "private"];
+const canMount =
+  spawnSync("unshare", [...namespace, "mount", "-t", "tmpfs", "none", "/mnt"]).status === 0;
 const repo = "ada/eagle-small";
 const weights = randomBytes(300_000);
 let hub: HubDouble;
@@ -177,6 +180,24 @@ test("an odd entry is listed as broken, beside the others, and can be removed", 
   writeFileSync(models, "no folder");
   expectError(await model(["list"]), "FOLDER_UNWRITABLE", 1);
   expectError(await model(["remove", "gone"]), "FOLDER_UNWRITABLE", 1);
+});
+
+test.skipIf(!canMount)("a volume in a place where nothing else can be written", async () => {
+  const volume = join(home, "disk", "volume");
+  const mounts = [
+    `mkdir ${home}/disk && mount -t tmpfs none ${home}/disk && mkdir ${volume}`,
+    `mount -t tmpfs none ${volume} && mount -o remount,ro ${home}/disk`,
+    `${process.execPath} eyrie.mjs model pull ${repo} --out ${volume} --json && ls -A ${volume}`,
+  ];
+  const child = spawn("unshare", [...namespace, "sh", "-c", mounts.join(" && ")], {
+    cwd: root,
+    env: { PATH: process.env["PATH"], EYRIE_HOME: home, HF_ENDPOINT: hub.url },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let out = "";
+  child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
+  expect(await new Promise((done) => child.once("close", done))).toBe(0);
+  expect(out).toMatch(/\n\.pull\.json\neagle\.pth\nrwkv_vocab_v20230424\.txt\n$/);
 });
 
 describe("what is not done, and why", () => {

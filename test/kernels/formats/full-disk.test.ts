@@ -1,6 +1,6 @@
 /**
- * A disk that fills up in the middle of a conversion: a real one, a tmpfs of a few MiB that only the
- * converting process sees. Needs a Linux that lets us make a mount namespace; skipped by name elsewhere.
+ * A disk that fills up in the middle of a conversion, and one that is the place itself: real ones,
+ * tmpfs of a few MiB that only the converting process sees. Needs a Linux that lets us make a mount namespace; skipped by name elsewhere.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -70,5 +70,45 @@ test.skipIf(!canMount).each([
     left: ["others"],
     opens: false,
     again: "converted",
+  });
+});
+
+/** Converts to where a disk is mounted. Prints how it ended and whether the work had begun. */
+const ontoDisk = `
+import { convertModel } from "#kernels/model/convert.ts";
+const [input, disk] = process.argv.slice(1);
+let begun = false;
+const outcome = await convertModel(input, disk, { onPlan: () => (begun = true) }).then(
+  () => ({ code: "converted" }),
+  ({ code, values }) => ({ code, values }),
+);
+console.log(JSON.stringify({ ...outcome, begun }));
+`;
+
+test.skipIf(!canMount).each([
+  ["where its parent can be written", "true", "EBUSY"],
+  ["where it cannot", "mount -o remount,ro", "EROFS"],
+])("a mounted disk cannot be replaced, %s: refused before the work", (_, remount, code) => {
+  const shape = { layers: 1, heads: 1, headSize: 8, ffnWidth: 8, vocabSize: 8 };
+  const [input, parent] = [join(directory, "tiny"), join(directory, "parent")];
+  const disk = join(parent, "disk");
+  if (!existsSync(input)) writeRandomModel(input, shape, { seed: 1 });
+  const mount = (path: string): string => `mkdir -p ${path} && mount -t tmpfs none ${path}`;
+  const command = `${mount(parent)} && ${mount(disk)} && ${remount} ${parent} && exec "$@"`;
+  const args = [join(input, "weights.safetensors"), disk];
+  const run = [process.execPath, "--input-type=module", "--eval", ontoDisk, ...args];
+  const { stdout, stderr } = spawnSync(
+    "unshare",
+    [...namespace, "sh", "-c", command, "sh", ...run],
+    { encoding: "utf8", cwd: root },
+  );
+  expect(stderr).toBe("");
+  expect(JSON.parse(stdout)).toEqual({
+    code: "FOLDER_UNWRITABLE",
+    values: {
+      path: parent,
+      reason: expect.stringMatching(`^${code}.*; choose a folder inside ${disk}$`),
+    },
+    begun: false,
   });
 });
