@@ -2,7 +2,7 @@
  * The folder of pulled models: what is in it, where it came from, and how it goes.
  *
  * One folder per model under `EYRIE_HOME/models`. Removing moves the folder out of sight first, so
- * that a removal that is cut short leaves nothing that looks like a model.
+ * that a removal that is cut short leaves nothing that looks like a model; the next one finishes it.
  */
 import {
   accessSync,
@@ -66,6 +66,26 @@ export function modelNames(directory: string): readonly string[] {
     .sort();
 }
 
+/** Folders here that a removal or a conversion left when it was killed. */
+export function leftovers(directory: string): readonly string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .filter((name) => {
+      const pid = /^\.(?:removed-.+|.+\.converting)-(\d+)$/.exec(name)?.[1];
+      return pid !== undefined && !isAlive(Number(pid));
+    })
+    .sort();
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}
+
 /**
  * Runs `work` while no other process changes the folder. `onBusy` is called each time somebody else
  * holds it, and may wait, or throw to give up.
@@ -121,7 +141,10 @@ export async function removeModel(directory: string, name: string): Promise<void
   const remove = async (): Promise<void> => {
     const aside = join(directory, `.removed-${name}-${process.pid}`);
     renameSync(path, aside);
-    rmSync(aside, { recursive: true, force: true });
+    const removals = leftovers(directory).filter((entry) => entry.startsWith(".removed-"));
+    for (const entry of [basename(aside), ...removals]) {
+      rmSync(join(directory, entry), { recursive: true, force: true });
+    }
   };
   const refuse = (): never => {
     throw new EyrieError("MODEL_BUSY", { name });
@@ -137,6 +160,10 @@ export async function removeModel(directory: string, name: string): Promise<void
 export function asFolderError(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || !("syscall" in error) || !("code" in error)) return error;
   const reason = String(error.code);
+  if (reason === "ENOSPC" || reason === "EDQUOT") {
+    // Only small files are written without asking for their room first.
+    return new EyrieError("DISK_FULL", { path, neededMb: 1, freeMb: 0 }, { cause: error });
+  }
   return new EyrieError("FOLDER_UNWRITABLE", { path, reason }, { cause: error });
 }
 

@@ -85,6 +85,8 @@ function tryTake(path, mark) {
     return true;
   } catch (error) {
     if (hasCode(error, "EEXIST")) return false;
+    // On a full disk it is made and stays empty.
+    if (hasCode(error, "ENOSPC") || hasCode(error, "EDQUOT")) rmSync(path, { force: true });
     throw error;
   }
 }

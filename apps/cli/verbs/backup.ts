@@ -6,6 +6,7 @@ import { backUp } from "#infra/conversation/backup.ts";
 import { restore as restoreAll } from "#infra/conversation/restore.ts";
 import { confirmed } from "../confirm.ts";
 import { bytes } from "../output.ts";
+import { askedToStop } from "../stop.ts";
 import { withStores } from "../stores.ts";
 import { print, progressBar, say, spoken } from "../words.ts";
 
@@ -16,15 +17,13 @@ interface Json {
 export async function backup(file: string, options: Json & { force?: true }): Promise<void> {
   const config = loadConfig(process.env);
   const path = resolve(file);
-  const stop = new AbortController();
-  const abort = (): void => stop.abort();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, abort);
+  const signal = askedToStop();
   await withStores(config, async (stores) => {
     const bar = await progressBar("backup", { amount: String });
     const done = await backUp(stores, path, {
       replace: options.force === true,
       progress: bar.update,
-      signal: stop.signal,
+      signal,
     });
     bar.clear();
     if (options.json === true) return print({ path, ...done });

@@ -28,6 +28,7 @@ import {
 import { type Bar, barsSvg } from "../bench/plot.ts";
 import { type Circumstances, circumstances, figure, refuseUnwritable } from "../bench/report.ts";
 import { columns } from "../output.ts";
+import { askedToStop } from "../stop.ts";
 
 const interrupted = 130;
 const program = "test/bench/platform/main.ts";
@@ -83,23 +84,22 @@ export async function platform(options: BenchPlatformOptions): Promise<void> {
 
 /** One after the other, each with processes of its own; null when asked to stop. */
 async function runAll({ workload, runs, ...options }: BenchPlatformOptions): Promise<Run[] | null> {
-  const asked = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => asked.abort());
+  const asked = askedToStop();
   const done: Run[] = [];
   for (const name of workload) {
     for (let run = 0; run < runs; run++) {
       const child = new BenchChild<BenchQuestion, WorkloadFigures>(program);
       const stop = (): void => void child.end("SIGTERM");
-      asked.signal.addEventListener("abort", stop, { once: true });
+      asked.addEventListener("abort", stop, { once: true });
       const { minutes, seed } = options;
       try {
         const figures = await child.ask({ workload: name, minutes, seed: seed + run });
         done.push({ ...figures, verdicts: verdicts(figures) });
       } catch (error) {
-        if (!asked.signal.aborted) throw error;
+        if (!asked.aborted) throw error;
         return null;
       } finally {
-        asked.signal.removeEventListener("abort", stop);
+        asked.removeEventListener("abort", stop);
         await child.end("SIGTERM");
       }
     }

@@ -22,6 +22,7 @@ import { type Circumstances, circumstances, figure, refuseUnwritable } from "../
 import type { ShapeName } from "../bench/shapes.ts";
 import { bytes, columns } from "../output.ts";
 import { ProgressBar } from "../progress.ts";
+import { askedToStop } from "../stop.ts";
 
 const interrupted = 130;
 
@@ -50,8 +51,7 @@ export async function engine(options: BenchEngineOptions): Promise<void> {
   const translator = await loadTranslator();
   const text = (key: string, values: Readonly<Record<string, string>>): string =>
     translator.text(config.EYRIE_LOCALE, `terminal:${key}`, values);
-  const asked = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => asked.abort());
+  const asked = askedToStop();
   const threads = options.threads ?? physicalCores();
   const plot = options.plot ?? join(config.EYRIE_HOME, "bench-engine.svg");
   // Now, and not when the figures are there to be lost.
@@ -66,7 +66,7 @@ export async function engine(options: BenchEngineOptions): Promise<void> {
       prefillTokens: options.prefill,
       rounds: options.rounds,
       threads,
-      signal: asked.signal,
+      signal: asked,
       onSkip: (spec, needed) => {
         const line = text("bench.skipped", { engine: nameOf(spec), needed: bytes(needed) });
         process.stderr.write(`${line}\n`);
@@ -80,7 +80,7 @@ export async function engine(options: BenchEngineOptions): Promise<void> {
       },
     });
   } catch (error) {
-    if (!asked.signal.aborted) throw error;
+    if (!asked.aborted) throw error;
     process.exitCode = interrupted;
     return;
   } finally {

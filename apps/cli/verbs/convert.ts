@@ -15,6 +15,7 @@ import type { BlockSize, Quantise, QuantisedKind } from "#kernels/model/quantise
 import { readVocabulary } from "#kernels/tokenizer/vocabulary.ts";
 import { bytes } from "../output.ts";
 import { ProgressBar } from "../progress.ts";
+import { askedToStop } from "../stop.ts";
 import { inspect } from "./inspect.ts";
 
 export interface ConvertVerbOptions {
@@ -38,10 +39,9 @@ export async function convert(input: string, options: ConvertVerbOptions): Promi
   const translator = await loadTranslator();
   const text: Text = (key, values = {}) => translator.text(locale, `terminal:${key}`, values);
   const timeLeft = (time: string): string => text("pull.left", { time });
-  const asked = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => asked.abort());
+  const asked = askedToStop();
   let bar: ProgressBar | undefined;
-  const work = { text, timeLeft, signal: asked.signal, begin: () => bar?.clear() };
+  const work = { text, timeLeft, signal: asked, begin: () => bar?.clear() };
   try {
     await convertModel(input, out, {
       vocabulary: vocab === undefined ? undefined : vocabularyFrom(vocab),
@@ -51,7 +51,7 @@ export async function convert(input: string, options: ConvertVerbOptions): Promi
       block: options.block === "128" ? 128 : 32,
       measure: options.quality ? (directory, kinds) => measure(directory, kinds, work) : undefined,
       force,
-      signal: asked.signal,
+      signal: asked,
       onPlan: (plan) => {
         process.stderr.write(`${plan.from}: ${plan.tensors} tensors, ${bytes(plan.bytes)}\n`);
         bar = new ProgressBar("convert", plan.bytes, { timeLeft });

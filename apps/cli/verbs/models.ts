@@ -10,7 +10,13 @@ import {
   vocabularyAmong,
   weightsAmong,
 } from "#infra/hub/selection.ts";
-import { asFolderError, modelNames, modelsDirectory, removeModel } from "#infra/hub/store.ts";
+import {
+  asFolderError,
+  leftovers,
+  modelNames,
+  modelsDirectory,
+  removeModel,
+} from "#infra/hub/store.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { ModelError, systemErrorCode } from "#kernels/errors.ts";
 import { openModel } from "#kernels/model/model.ts";
@@ -25,7 +31,7 @@ export interface Folder {
   readonly bytes: number;
   /** Tokens of a model that runs; else the name of the vocabulary file, null without one. */
   readonly vocabulary: number | string | null;
-  readonly status: "ready" | "needs convert" | "converted" | "incomplete" | "broken";
+  readonly status: "ready" | "needs convert" | "converted" | "incomplete" | "broken" | "left over";
   /** The command that comes next; null when there is none. */
   readonly next: string | null;
 }
@@ -38,6 +44,11 @@ export async function list(options: { readonly json?: true }): Promise<void> {
   const folders = [await describeFolder(shippedModel(), "eaglet")];
   for (const name of namesIn(directory)) {
     folders.push(await describeFolder(join(directory, name), name));
+  }
+  for (const name of leftovers(directory)) {
+    const path = join(directory, name);
+    const facts = { name, directory: path, format: null, bytes: sizeOf(path), vocabulary: null };
+    folders.push({ ...facts, status: "left over", next: `rm -r ${quoted(path)}` });
   }
   if (options.json === true) {
     process.stdout.write(`${JSON.stringify(folders, null, 2)}\n`);

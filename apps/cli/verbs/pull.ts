@@ -15,6 +15,7 @@ import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { exitWithParent } from "#infra/setup/parent.ts";
 import { bytes } from "../output.ts";
 import { ProgressBar } from "../progress.ts";
+import { askedToStop } from "../stop.ts";
 import { describeFolder, type Folder, quoted } from "./models.ts";
 
 export interface PullVerbOptions {
@@ -32,8 +33,7 @@ export async function pull(wanted: string, options: PullVerbOptions): Promise<vo
   const translator = await loadTranslator();
   const text: Text = (key, values = {}) =>
     translator.text(config.EYRIE_LOCALE, `terminal:pull.${key}`, values);
-  const asked = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => asked.abort());
+  const asked = askedToStop();
   const terminal = watchInTerminal(text);
   try {
     const pulled = await pullModel(wanted, {
@@ -42,7 +42,7 @@ export async function pull(wanted: string, options: PullVerbOptions): Promise<vo
       ...(options.out === undefined ? {} : { directory: resolve(options.out) }),
       ...(options.revision === undefined ? {} : { revision: options.revision }),
       clock: systemClock,
-      signal: asked.signal,
+      signal: asked,
       watcher: terminal,
     });
     terminal.clear();
@@ -56,7 +56,7 @@ export async function pull(wanted: string, options: PullVerbOptions): Promise<vo
     }
   } catch (cause) {
     terminal.clear();
-    if (!asked.signal.aborted) throw cause;
+    if (!asked.aborted) throw cause;
     throw new EyrieError("PULL_STOPPED", { command: sameCommand(wanted, options) }, { cause });
   }
 }

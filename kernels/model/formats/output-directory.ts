@@ -123,7 +123,9 @@ export class OutputDirectory {
   }
 
   /** It is the parent that everything is made and renamed in. */
-  #unwritable(error: unknown, advice = ""): ModelError {
+  #unwritable(error: unknown, advice = ""): unknown {
+    // Who knows how much room is needed has words for it.
+    if (["ENOSPC", "EDQUOT"].includes(systemErrorCode(error) ?? "")) return error;
     const reason = `${(error as Error).message}${advice}`;
     return new ModelError("FOLDER_UNWRITABLE", { path: this.#parent, reason }, { cause: error });
   }

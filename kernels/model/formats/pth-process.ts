@@ -15,7 +15,7 @@ import { FormatRefusal, isRefusalReason } from "./refusal.ts";
 
 /** Node itself idles at 5 MiB of heap; a 7B directory takes 3 more. */
 const heapMiB = 64;
-const readMsMax = 10_000;
+const readMsMax = 60_000;
 const answerBytesMax = 8 << 20;
 
 const root = resolve(import.meta.dirname, "../../..");
@@ -41,8 +41,8 @@ const refusalSchema = z.strictObject({
   detail: z.string(),
 });
 
-export async function readPthInChild(descriptor: number): Promise<PthDirectory> {
-  const answer: unknown = parse(await runChild(descriptor));
+export async function readPthInChild(descriptor: number, msMax = readMsMax): Promise<PthDirectory> {
+  const answer: unknown = parse(await runChild(descriptor, msMax));
   const refusal = refusalSchema.safeParse(answer);
   if (refusal.success) throw new FormatRefusal(refusal.data.refused, refusal.data.detail);
   const directory = directorySchema.safeParse(answer);
@@ -68,7 +68,7 @@ function parse(text: string): unknown {
 }
 
 /** The child's standard output. */
-async function runChild(descriptor: number): Promise<string> {
+async function runChild(descriptor: number, msMax: number): Promise<string> {
   const pages = ["kernels/model/formats/*", "kernels/model/safetensors-header.ts", "package.json"];
   const permissions = pages.map((path) => `--allow-fs-read=${resolve(root, path)}`);
   const limits = [`--max-old-space-size=${heapMiB}`, "--max-semi-space-size=4", "--permission"];
@@ -86,14 +86,19 @@ async function runChild(descriptor: number): Promise<string> {
   const patience = setTimeout(() => {
     late = true;
     child.kill("SIGKILL");
-  }, readMsMax);
+  }, msMax);
   try {
     const code = await new Promise<number | null>((done, fail) => {
       child.once("error", fail);
       child.once("close", done);
     });
-    if (late) throw new FormatRefusal("reader-time", `over ${readMsMax} ms`);
-    if (code !== 0) throw new FormatRefusal("reader-failed", "it ran out of memory or died");
+    if (late) {
+      const tooSlow = `not read in ${msMax / 1000} s; this machine was too slow; try again`;
+      throw new FormatRefusal("reader-time", tooSlow);
+    }
+    if (code !== 0) {
+      throw new FormatRefusal("reader-failed", "it ran out of memory or was killed; try again");
+    }
     return answer;
   } finally {
     clearTimeout(patience);

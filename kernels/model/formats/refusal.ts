@@ -2,7 +2,8 @@
  * Why a file of weights is refused while it is read: one stable name, and words for a person.
  *
  * Names are grouped by what they mean to the reader of the error: `unsafe` files carry more than
- * weights, or lie about themselves; `broken` ones are damaged or not what they seem.
+ * weights, or lie about themselves; `broken` ones are damaged or not what they seem; of `unread` ones
+ * nothing is known, because this machine did not get through them.
  */
 
 const classes = {
@@ -45,8 +46,8 @@ const classes = {
   "storage-missing": "broken",
   "storage-size": "unsafe",
   // the child process that reads it
-  "reader-failed": "unsafe",
-  "reader-time": "unsafe",
+  "reader-failed": "unread",
+  "reader-time": "unread",
 } as const;
 
 export type RefusalReason = keyof typeof classes;

@@ -1,4 +1,5 @@
 /** `eyrie model convert` as a person runs it: help, tables, JSON, exit codes, one line per error. */
+import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -128,6 +129,19 @@ test("variants: made, measured, listed in model.json, and run by name", async ()
   const unmeasured = await convert(pth, "--out", at("small-q4"), "--quantise", "none,q4");
   expect(unmeasured.code).toBe(0);
   expect(unmeasured.err).toContain("was not measured: without a vocabulary");
+});
+
+test("a terminal that is closed leaves nothing behind", async () => {
+  const args = ["model", "convert", eaglet, "--out", at("hung"), "--quantise", "q8,q4"];
+  const child = spawn(process.execPath, ["eyrie.mjs", ...args], { cwd: root });
+  let err = "";
+  child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
+  const left = () => readdirSync(directory).filter((name) => name.includes("hung"));
+  await expect.poll(left, { timeout: 30_000 }).toHaveLength(1);
+  child.kill("SIGHUP");
+  expect(await new Promise((done) => child.once("close", done))).toBe(1);
+  expect(err).toMatch(/^CONVERT_STOPPED: /m);
+  expect(left()).toEqual([]);
 });
 
 describe("what goes wrong", () => {

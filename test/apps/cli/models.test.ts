@@ -189,15 +189,35 @@ test.skipIf(!canMount)("a volume in a place where nothing else can be written", 
     `mount -t tmpfs none ${volume} && mount -o remount,ro ${home}/disk`,
     `${process.execPath} eyrie.mjs model pull ${repo} --out ${volume} --json && ls -A ${volume}`,
   ];
-  const child = spawn("unshare", [...namespace, "sh", "-c", mounts.join(" && ")], {
-    cwd: root,
-    env: { PATH: process.env["PATH"], EYRIE_HOME: home, HF_ENDPOINT: hub.url },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  let out = "";
-  child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
-  expect(await new Promise((done) => child.once("close", done))).toBe(0);
+  const out = await inNamespace(mounts.join(" && "));
   expect(out).toMatch(/\n\.pull\.json\neagle\.pth\nrwkv_vocab_v20230424\.txt\n$/);
+});
+
+test("what was killed in the middle is listed, and a removal is finished by the next", async () => {
+  const models = join(home, "models");
+  // No process has the largest id that Linux gives out.
+  const [removal, conversion] = [".removed-old-4194304", ".new.converting-4194304"];
+  for (const name of [removal, conversion, `.mine.converting-${process.pid}`, "empty"]) {
+    mkdirSync(join(models, name), { recursive: true });
+  }
+  const { out } = await model(["list"]);
+  expect(out).toMatch(
+    /^\.new\.converting-4194304 .* left over\n\.removed-old-4194304 .* left over$/m,
+  );
+  expect(out).toContain(`→ rm -r ${join(models, conversion)}\n`);
+  expect(out).not.toContain(".mine");
+  await model(["remove", "empty"]);
+  expect(readdirSync(models)).not.toContain(removal);
+});
+
+test.skipIf(!canMount)("a disk without a byte left is named as such, and no lock stays", () => {
+  const commands = [
+    `mkdir ${home}/full && mount -t tmpfs -o size=64k none ${home}/full && mkdir ${home}/full/models`,
+    `! dd if=/dev/zero of=${home}/full/others 2>&-`,
+    `! ${process.execPath} eyrie.mjs model pull ${repo} 2>&1 && ls -A ${home}/full/models`,
+  ];
+  const outcome = inNamespace(commands.join(" && "), { EYRIE_HOME: `${home}/full` });
+  return expect(outcome).resolves.toMatch(/^DISK_FULL: .*\n$/);
 });
 
 describe("what is not done, and why", () => {
@@ -224,6 +244,19 @@ describe("what is not done, and why", () => {
     expect(setting.err).not.toContain("two words");
   });
 });
+
+/** What a shell prints that may mount disks of its own; it must end well. */
+async function inNamespace(command: string, values: NodeJS.ProcessEnv = {}): Promise<string> {
+  const child = spawn("unshare", [...namespace, "sh", "-c", command], {
+    cwd: root,
+    env: { PATH: process.env["PATH"], EYRIE_HOME: home, HF_ENDPOINT: hub.url, ...values },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let out = "";
+  child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
+  expect(await new Promise((done) => child.once("close", done))).toBe(0);
+  return out;
+}
 
 function sizeOf(path: string): number {
   try {

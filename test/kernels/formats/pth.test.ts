@@ -38,10 +38,10 @@ function bytesOf(file: Buffer, name: string, { tensors }: PthDirectory): Buffer 
   return file.subarray(offset, offset + bytes);
 }
 
-async function inChild(path: string): Promise<PthDirectory> {
+async function inChild(path: string, msMax?: number): Promise<PthDirectory> {
   const descriptor = openSync(path, "r");
   try {
-    return await readPthInChild(descriptor);
+    return await readPthInChild(descriptor, msMax);
   } finally {
     closeSync(descriptor);
   }
@@ -172,6 +172,14 @@ describe("the child process", () => {
       await expect(inChild(join(corpus, `${name}.pth`))).rejects.toMatchObject({ reason });
     },
   );
+
+  test("too slow a machine accuses nobody", async () => {
+    const path = join(directory, "slowly.pth");
+    writeFileSync(path, torchFile([w]));
+    const refused = { reason: "reader-time", unsafe: false };
+    await expect(inChild(path, 0)).rejects.toMatchObject(refused);
+    expect(new FormatRefusal("reader-failed", "").unsafe).toBe(false);
+  });
 
   test("a file that is no regular one does not hang it", async () => {
     await expect(inChild("/dev/zero")).rejects.toBeInstanceOf(FormatRefusal);
