@@ -5,8 +5,8 @@
  * into the same folder wait for each other. A folder's `.pull.json` says what was pulled from where;
  * a file that is there and is not the one meant is never overwritten unless that note says that it is
  * ours. A whole repository brings its folder to one revision: what an earlier pull of it brought and
- * this one does not, goes when everything else is there. What went wrong for good is an `EyrieError`; whatever was whole by then stays, and so does the
- * beginning of the file that was on its way.
+ * this one does not, goes when everything else is there. What went wrong for good is an `EyrieError`;
+ * whatever was whole by then stays, and so does the beginning of the file that was on its way.
  */
 import {
   existsSync,

@@ -133,11 +133,11 @@ async function described(
   if (!files.includes("model.json")) {
     const format = weights.split(".").at(-1) ?? null;
     const converted = `${directory}${convertedSuffix}`;
-    const made = statSync(join(converted, "model.json"), { throwIfNoEntry: false })?.mtimeMs;
-    if (made !== undefined && made >= newestOf(directory, files.filter(isWeights))) {
+    const replaces = existsSync(join(converted, "model.json"));
+    const weightsMs = newestOf(directory, files.filter(isWeights));
+    if (replaces && newestOf(converted, ["model.json"]) >= weightsMs) {
       return { ...facts, format, vocabulary, status: "converted", next: null };
     }
-    const replaces = made !== undefined;
     const next = convertCommand(directory, { weights, vocabulary, converted, replaces });
     return { ...facts, format, vocabulary, status: "needs convert", next };
   }

@@ -1,6 +1,7 @@
 /**
  * A disk that fills up in the middle of a conversion, and one that is the place itself: real ones,
- * tmpfs of a few MiB that only the converting process sees. Needs a Linux that lets us make a mount namespace; skipped by name elsewhere.
+ * tmpfs of a few MiB that only the converting process sees. Needs a Linux that lets us make a mount
+ * namespace; skipped by name elsewhere.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
