@@ -2,7 +2,8 @@
  * Orders to a running turn. For now there is one: stop, which ends the reply with what it has.
  *
  * A stop is both a key (so that a worker that claims the turn later sees it) and a message (so that
- * the worker that runs it now sees it at once).
+ * the worker that runs it now sees it at once). The key ends with the attempt: asked again, the turn
+ * runs (regenerate-turn.lua).
  */
 import type { Redis } from "ioredis";
 import { controlChannel, conversationKeys } from "#infra/redis/keys.ts";

@@ -322,6 +322,7 @@ export class History {
       keys.delivery(before),
       keys.delivery(next),
       keys.active,
+      keys.stop(turn.id),
       standing.last ?? "",
       standing.logHead,
       rewound.to,

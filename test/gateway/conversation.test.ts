@@ -185,6 +185,24 @@ describe("Regenerate", () => {
     expect(buttonOf(stage.replyTo(long))).toBeUndefined();
   });
 
+  test("of a reply that was stopped is not stopped, too", async () => {
+    stage = await Stage.open();
+    stage.ask("a story");
+    const stopped = await stage.worker.claim(stage.conversation);
+    await stage.worker.say(stopped, "Once");
+    await stage.waitForShown("Once ▌");
+    const reply = stage.discord.botMessages(stage.channel).at(-1);
+    if (reply === undefined) throw new Error("no reply");
+    press(reply);
+    await expect.poll(() => stage.worker.stopped(stopped)).toBe(true);
+    await stage.worker.commit(stopped, "Once", { end: "stopped" });
+    await stage.waitForEmptyOutbox();
+    await press(reply).response();
+    const again = await stage.worker.claim(stage.conversation);
+    expect(again.head.attempt).toBe(1);
+    expect(await stage.worker.stopped(again)).toBe(false);
+  });
+
   test("survives the gateway: the next process shows the attempt in the same message", async () => {
     stage = await Stage.open();
     const reply = await stage.exchange("a poem", "Roses.");

@@ -15,6 +15,7 @@
 -- KEYS[11] delivery hash: part number -> Discord message id, of that attempt
 -- KEYS[12] next     hash: the same of the next attempt, whose text goes into the same messages
 -- KEYS[13] active   zset of the bucket: every conversation -> time of its last append, ms
+-- KEYS[14] stop     string: a stop of the turn, which was for the attempt before
 -- ARGV[1] last as I read it   ARGV[2] log head I read   ARGV[3] log head to go back to
 -- ARGV[4] rewound record   ARGV[5] seconds to keep it
 -- ARGV[6] "<turn> <next attempt> <record>"   ARGV[7] outbox member of the attempt taken back
@@ -49,7 +50,7 @@ redis.call('SET', KEYS[9], seq, 'EX', ARGV[9])
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[7], now, ARGV[8])
 redis.call('ZADD', KEYS[13], now, ARGV[8])
-redis.call('DEL', KEYS[10])
+redis.call('DEL', KEYS[10], KEYS[14])
 redis.call('ZREM', KEYS[8], ARGV[7])
 if redis.call('EXISTS', KEYS[11]) == 1 then
   redis.call('RENAME', KEYS[11], KEYS[12])

@@ -128,6 +128,7 @@ const draws: Readonly<Record<string, Draw>> = {
         keys.delivery(key),
         keys.delivery(next),
         keys.active,
+        keys.stop(key.turn),
       ],
       args: [
         `${random.below(2)} ${1 + random.below(3)} ${mail(random)}`,
@@ -237,5 +238,12 @@ export function anyKey(random: Random): string {
   const key = turn(random);
   const { active, dirty, last, log, mailbox, meta, outbox, turns } = keys;
   const names = [keys.lease, meta, mailbox, log, turns, last, dirty, active, outbox];
-  return random.pick([...names, keys.reply(key), keys.delivery(key), keys.known(key.turn)]);
+  const { turn: id } = key;
+  return random.pick([
+    ...names,
+    keys.reply(key),
+    keys.delivery(key),
+    keys.known(id),
+    keys.stop(id),
+  ]);
 }
