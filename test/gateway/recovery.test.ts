@@ -46,6 +46,18 @@ describe("a gateway that restarts", () => {
     expect(stage.connections()).toEqual(["identified", "resumed"]);
   });
 
+  test("is told of a question and of its deletion at once, and answers nobody", async () => {
+    stage = await Stage.open();
+    await stage.gateway?.close();
+    stage.discord.deleteMessage(stage.ask("never said"));
+    await stage.start();
+    const claim = await stage.worker.claim(stage.conversation);
+    await expect.poll(() => stage.worker.stopped(claim)).toBe(true);
+    await stage.worker.commit(claim, "It was said.");
+    await stage.waitForEmptyOutbox();
+    expect(stage.shown()).toEqual([]);
+  });
+
   test("or loses its session for good identifies afresh and goes on", async () => {
     stage = await Stage.open();
     stage.discord.gateway.invalidateSessions({ resumable: false });

@@ -48,17 +48,16 @@ export class Intake {
    * have been told; null when all were.
    */
   async handle(event: GatewayDispatchPayload, missedSince: string | null = null): Promise<void> {
-    const { interactions, locales, renders } = this.#parts;
+    const { interactions, locales } = this.#parts;
     switch (event.t) {
       case GatewayDispatchEvents.MessageCreate:
         return this.#message(event.d);
       case GatewayDispatchEvents.InteractionCreate:
         return interactions.handle(event.d);
       case GatewayDispatchEvents.MessageDelete:
-        return renders.giveUp(turnId(event.d.id));
+        return this.#takeBack(event.d.channel_id, [event.d.id]);
       case GatewayDispatchEvents.MessageDeleteBulk:
-        for (const id of event.d.ids) renders.giveUp(turnId(id));
-        return;
+        return this.#takeBack(event.d.channel_id, event.d.ids);
       case GatewayDispatchEvents.GuildCreate:
         locales.learnCommunity(event.d);
         if (missedSince !== null) await this.#catchUp(event.d, missedSince);
@@ -99,6 +98,14 @@ export class Intake {
       this.#parts,
     );
     if (submitted.kind === "refused") void this.#notify(message, submitted.code, locale);
+  }
+
+  /** Messages are deleted. In their lane, so that one on its way into its mailbox is there by then. */
+  async #takeBack(channelId: string, messageIds: readonly string[]): Promise<void> {
+    const { lanes, renders } = this.#parts;
+    await lanes.run(conversationOf(channelId), async () => {
+      for (const id of messageIds) renders.giveUp(turnId(id));
+    });
   }
 
   async #catchUp(community: GatewayGuildCreateDispatchData, since: string): Promise<void> {
