@@ -269,11 +269,15 @@ function inbound(
   };
   const interactions = new Interactions(submitting);
   const notices = new NoticeLimit(systemClock);
+  let runs = 0;
   return {
     intake: new Intake({ ...submitting, notices, interactions }),
     lanes,
     forks,
-    putBack: async () => putBack(submitting),
+    putBack: async () => {
+      const run = ++runs;
+      await putBack(submitting, () => run === runs);
+    },
   };
 }
 

@@ -26,6 +26,8 @@ const serverPort = 6_379;
  */
 const redirectionsMax = 600;
 const redirectionMs = 100;
+/** A server that only follows another is left once in this time: it may be all there is. */
+const leftAgainMs = 1_000;
 
 type Address =
   | { readonly kind: "server"; readonly target: string }
@@ -99,7 +101,9 @@ function parseHost(place: string, portDefault: number): { host: string; port: nu
  */
 export function createClient(url: string, options: ClientOptions): Redis {
   const address = parseAddress(url) ?? { kind: "server", target: url };
-  if (address.kind === "server") return new Redis(address.target, options);
+  if (address.kind === "server") {
+    return new Redis(address.target, { ...options, reconnectOnError: leavesFollowers() });
+  }
   const { hosts, login } = address;
   const retry = options.retryStrategy;
   if (address.kind === "cluster") {
@@ -129,9 +133,27 @@ export function createClient(url: string, options: ClientOptions): Redis {
     failoverDetector: true,
     Connector: PatientConnector,
     // … and one that knows it at its first refusal, and the refused command goes to the new one.
-    reconnectOnError: (error) => (error.message.startsWith("READONLY") ? 2 : false),
+    reconnectOnError: (error) => (isFollowers(error) ? 2 : false),
   };
   return new Redis(sentinel);
+}
+
+function isFollowers(error: Error): boolean {
+  return error.message.startsWith("READONLY");
+}
+
+/**
+ * Behind one address another server may have become the master while we still talk to the old one: that is
+ * found out by connecting anew. The refused command is not sent again, for there may be no other.
+ */
+function leavesFollowers(): (error: Error) => boolean {
+  let leftMs = -Infinity;
+  return (error) => {
+    const nowMs = performance.now();
+    if (!isFollowers(error) || nowMs - leftMs < leftAgainMs) return false;
+    leftMs = nowMs;
+    return true;
+  };
 }
 
 export function isCluster(client: Redis): boolean {

@@ -28,13 +28,21 @@ export function isUnanswered(error: unknown): boolean {
   return error instanceof Error && error.message === "Command timed out";
 }
 
+/** Whether this is what a command ends with that waited when we closed its connection. */
+export function isClosed(error: unknown): boolean {
+  return error instanceof Error && error.message === "Connection is closed.";
+}
+
+const refusals = /\b(?:OOM|MISCONF|NOREPLICAS|NOSCRIPT|CLUSTERDOWN|TRYAGAIN|READONLY|MASTERDOWN)\b/;
+
 /**
- * Why a server takes no writes now: memory, disk or replicas are lacking. Null for any other error.
+ * Why a server takes no writes now: memory, disk or replicas are lacking, or it follows another. Null
+ * for any other error.
  * `NOSCRIPT` gets through to us only where a script could not be sent in full, for that is a write, too.
  */
 export function refusesWrites(error: unknown): string | null {
   if (!(error instanceof Error)) return null;
-  return /\b(?:OOM|MISCONF|NOREPLICAS|NOSCRIPT|CLUSTERDOWN)\b/.exec(error.message)?.[0] ?? null;
+  return refusals.exec(error.message)?.[0] ?? null;
 }
 
 export interface ConnectOptions {

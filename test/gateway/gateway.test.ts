@@ -18,6 +18,16 @@ test("while Redis takes nothing in, people are told: BUSY_TRY_LATER; later it he
   expect((await stage.worker.claim(stage.conversation)).head.text).toBe("room again");
 });
 
+test("truth that follows another server for a moment is told to who asks, too", async () => {
+  stage = await Stage.open();
+  await stage.truth.replicaof("127.0.0.1", "1");
+  stage.ask("nobody takes it");
+  await stage.discord.waitFor(() => stage.shown()[0]?.startsWith("I can't take on anything"));
+  await stage.truth.replicaof("NO", "ONE");
+  stage.ask("taken again");
+  expect((await stage.worker.claim(stage.conversation)).head.text).toBe("taken again");
+});
+
 function isMailboxFull(content: string): boolean {
   return content.startsWith("There are too many questions");
 }

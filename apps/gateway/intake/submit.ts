@@ -10,7 +10,8 @@ import type { Clock } from "#infra/clock/clock.ts";
 import type { ModelCard } from "#infra/config/model-card.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import type { Ledger } from "#infra/ledger/ledger.ts";
-import type { Mailbox } from "#infra/mailbox/mailbox.ts";
+import type { Appended, Mailbox } from "#infra/mailbox/mailbox.ts";
+import { isClosed } from "#infra/redis/client.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import {
   communityId,
@@ -70,11 +71,14 @@ export async function submit(question: Question, parts: SubmitParts): Promise<Su
   return parts.lanes.run(turn.conversation, async () => submitInTurn(turn, parts));
 }
 
-/** Turns of the last minute that truth lost with its master are queued again. */
-export async function putBack(parts: SubmitParts): Promise<void> {
+/**
+ * Turns of the last minute that truth lost with its master are queued again. `isNewest` is false once
+ * another run has begun, which sees to all of them.
+ */
+export async function putBack(parts: SubmitParts, isNewest: () => boolean): Promise<void> {
   const { clock, lanes, tail } = parts;
   let left = tail.turns();
-  while (left.length > 0) {
+  while (left.length > 0 && isNewest()) {
     const refused = await Promise.all(
       left.map(async (turn) => lanes.run(turn.conversation, async () => putBackOne(turn, parts))),
     );
@@ -86,6 +90,8 @@ export async function putBack(parts: SubmitParts): Promise<void> {
 
 /** True when truth takes no writes now. */
 async function putBackOne(turn: Turn, parts: SubmitParts): Promise<boolean> {
+  // Deleted while it waited for its lane.
+  if (!parts.tail.has(turn.id)) return false;
   const appended = await parts.mailbox.append(turn);
   if (appended.kind !== "appended") return appended.kind === "refused";
   parts.metrics.putBack.inc();
@@ -97,7 +103,15 @@ async function putBackOne(turn: Turn, parts: SubmitParts): Promise<boolean> {
 
 async function submitInTurn(turn: Turn, parts: SubmitParts): Promise<Submitted> {
   const { log, mailbox, metrics, renders, tail } = parts;
-  const appended = await mailbox.append(turn);
+  let appended: Appended;
+  try {
+    appended = await mailbox.append(turn);
+  } catch (error) {
+    // Cut off by our own end: the next process is told of it again.
+    if (isClosed(error)) throw error;
+    log.error("turn not queued", { turn: turn.id, ...errorFields(error) });
+    return refuse("BUSY_TRY_LATER", metrics);
+  }
   if (appended.kind === "refused") {
     log.error("truth refused a turn", { turn: turn.id, reason: appended.reason });
     return refuse("BUSY_TRY_LATER", metrics);

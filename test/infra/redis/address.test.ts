@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { loadConfig } from "#infra/config/config.ts";
 import { parseAddress } from "#infra/redis/address.ts";
 import { withoutPassword } from "#infra/redis/client.ts";
+import { RedisServer } from "#test/redis/server.ts";
 
 describe("an address", () => {
   test("of sentinels: hosts with and without ports, a name, both passwords", () => {
@@ -37,6 +38,20 @@ describe("an address", () => {
       expect(parseAddress(url)?.kind).toBe("server");
     },
   );
+
+  test("whose server follows another now is connected to anew: there may be a new one", async () => {
+    const server = await RedisServer.start();
+    const [client, other] = [await server.client(), await server.client()];
+    try {
+      const before = await client.client("ID");
+      await other.replicaof("127.0.0.1", "1");
+      await expect(client.set("key", "value")).rejects.toThrow("READONLY");
+      expect(await client.client("ID")).not.toBe(before);
+    } finally {
+      for (const one of [client, other]) one.disconnect();
+      await server.stop();
+    }
+  });
 
   test.each([
     "redis+sentinel://one,two",
