@@ -1,5 +1,6 @@
+import { getEventListeners } from "node:events";
 import { InteractionResponseType, MessageFlags } from "discord.js";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { conversationId } from "#infra/turn/index.ts";
 import { Permission } from "#test/doubles/discord/index.ts";
 import { buttonOf, contentOf, editIntervalMs, Stage } from "./stage.ts";
@@ -92,6 +93,20 @@ describe("a mention", () => {
     for (const part of stage.shown()) expect(part).toMatch(/^```js\n[^`]+\n```$/);
     const [first] = stage.discord.botMessages(stage.channel);
     expect(first && buttonOf(first)).toBeUndefined();
+  });
+
+  test("after a mention after a mention leaves no listener behind", async () => {
+    const listening = vi.spyOn(EventTarget.prototype, "addEventListener");
+    onTestFinished(() => listening.mockRestore());
+    stage = await Stage.open();
+    for (let asked = 1; asked <= 10; asked++) {
+      const reply = await stage.exchange(`question ${asked}`, `answer ${asked}`);
+      await stage.discord.waitFor(() => buttonOf(reply) !== undefined);
+    }
+    const signals = listening.mock.contexts.filter((one) => one instanceof AbortSignal);
+    const counts = signals.map((signal) => getEventListeners(signal, "abort").length);
+    expect(signals.length).toBeGreaterThan(10);
+    expect(Math.max(...counts)).toBeLessThan(8);
   });
 
   test("in a direct message needs no mention", async () => {

@@ -89,6 +89,8 @@ export class Renders {
    */
   readonly #forgotten = new Set<string>();
   readonly #finished: Finished;
+  /** Cut off what is edited of finished replies; as with {@link Running.cutOff}, one for each call. */
+  readonly #touching = new Set<AbortController>();
   readonly #closing = new AbortController();
   #scanning: Promise<void> = Promise.resolve();
 
@@ -121,7 +123,10 @@ export class Renders {
     const member = outboxMember(reply.conversation, reply.key);
     if (this.#running.has(member) || this.#abandoned.has(member)) return;
     await this.#parts.openReplies.save(reply);
-    if (!again) void this.#finished.strip(turn.conversation, this.#closing.signal);
+    if (!again) {
+      const { conversation } = turn;
+      void this.#touch(async (signal) => this.#finished.strip(conversation, signal));
+    }
     this.#run(reply, { open: reply, adopted: false, again });
   }
 
@@ -150,14 +155,23 @@ export class Renders {
 
   /** Marks replies whose turns were taken back, newest first. */
   async retire(conversation: ConversationId, keys: readonly TurnKey[]): Promise<void> {
-    const { signal } = this.#closing;
     for (const key of keys.toReversed()) {
       this.#parts.tail.forget(key.turn);
       await this.settled(conversation, key);
       const texts = (record: ReplyRecord): ReplyTexts =>
         replyTexts({ ...record, key }, this.#parts);
-      await this.#finished.retire(conversation, key, { texts, signal });
+      await this.#touch(async (signal) =>
+        this.#finished.retire(conversation, key, { texts, signal }),
+      );
     }
+  }
+
+  /** Edits of a finished reply, which our own end cuts off. */
+  async #touch(edit: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    const cutOff = new AbortController();
+    this.#touching.add(cutOff);
+    await edit(cutOff.signal).finally(() => this.#touching.delete(cutOff));
   }
 
   /** Takes away what is being shown of a conversation, or of one person in it, about to be deleted. */
@@ -195,6 +209,7 @@ export class Renders {
   /** Leaves every reply as it stands; the next process goes on. */
   async close(): Promise<void> {
     this.#closing.abort(over);
+    for (const cutOff of this.#touching) cutOff.abort(over);
     const running = [...this.#running.values()];
     for (const { render } of running) render.close();
     const ended = Promise.all([this.#scanning, ...running.map(async (one) => one.ended)]);
