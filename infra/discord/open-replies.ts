@@ -3,9 +3,10 @@
  * they are delivered, so that a new process goes on in the same messages.
  */
 import type { Redis } from "ioredis";
+import type { EyrieError } from "#infra/errors/error.ts";
 import { openRepliesKey, outboxMember } from "#infra/redis/keys.ts";
 import { openReplyPlace } from "#infra/redis/places.ts";
-import { plainRecords, type Records } from "#infra/redis/records.ts";
+import { plainRecords, readableOf, type Records } from "#infra/redis/records.ts";
 import type { ConversationId, Origin, Turn, TurnKey, UserId } from "#infra/turn/index.ts";
 
 /** Where a reply belongs and in which language its buttons and errors are. */
@@ -55,9 +56,10 @@ export class OpenReplies {
     await this.#truth.hdel(this.#key, outboxMember(conversation, key));
   }
 
-  async all(): Promise<OpenReply[]> {
+  /** Passes over records that have rotted, and tells of each. */
+  async all(refused: (error: EyrieError) => void): Promise<OpenReply[]> {
     const records = await this.#truth.hgetall(this.#key);
-    return Object.entries(records).map(([field, record]) => {
+    return readableOf(Object.entries(records), refused, ([field, record]) => {
       const place = openReplyPlace(this.#key, field);
       return this.#records.decode(record, place) as OpenReply;
     });

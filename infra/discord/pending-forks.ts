@@ -3,9 +3,10 @@
  * steps of one leaves enough behind for the next process to finish it, or to take it back.
  */
 import type { Redis } from "ioredis";
+import type { EyrieError } from "#infra/errors/error.ts";
 import { forksKey } from "#infra/redis/keys.ts";
 import { forkPlace } from "#infra/redis/places.ts";
-import { plainRecords, type Records } from "#infra/redis/records.ts";
+import { plainRecords, readableOf, type Records } from "#infra/redis/records.ts";
 import type { ConversationId, UserId } from "#infra/turn/index.ts";
 
 export interface PendingFork {
@@ -47,9 +48,12 @@ export class PendingForks {
     return record === null ? null : this.#decode(operation, record);
   }
 
-  async all(): Promise<PendingFork[]> {
+  /** Passes over records that have rotted, and tells of each. */
+  async all(refused: (error: EyrieError) => void): Promise<PendingFork[]> {
     const records = await this.#truth.hgetall(this.#key);
-    return Object.entries(records).map(([operation, record]) => this.#decode(operation, record));
+    return readableOf(Object.entries(records), refused, ([operation, record]) =>
+      this.#decode(operation, record),
+    );
   }
 
   #decode(operation: string, record: string): PendingFork {

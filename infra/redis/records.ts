@@ -83,6 +83,23 @@ export function keyIdOfText(record: string, place: Place): string | null {
   return record.startsWith(sealedPrefix) ? keyIdOf(bytesOf(record, place)) : null;
 }
 
+/** What `read` makes of each that can be read; of the others `refused` is told. */
+export function readableOf<Stored, T>(
+  stored: readonly Stored[],
+  refused: (error: EyrieError) => void,
+  read: (one: Stored) => T,
+): T[] {
+  return stored.flatMap((one) => {
+    try {
+      return [read(one)];
+    } catch (error) {
+      if (!(error instanceof EyrieError)) throw error;
+      refused(error);
+      return [];
+    }
+  });
+}
+
 /**
  * The records of a platform, by its configuration. Refused are: production without keys, keys that
  * cannot be read, and a ring that lacks a key which truth says is in use.

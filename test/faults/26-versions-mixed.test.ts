@@ -33,7 +33,7 @@ test.for(files)("records of %s are gone on with", { timeout: 120_000 }, async (f
       await checkStory(scene, conversation);
     }
     expect(platform.output).not.toContain("snapshot refused");
-    expect(await new OpenReplies(platform.truth, "1").all()).toEqual([
+    expect(await new OpenReplies(platform.truth, "1").all(rethrow)).toEqual([
       openReplyOf(storyTurn(0, 0)),
     ]);
     const sessions = new SessionStore(platform.truth, { applicationId: "1", onError: rethrow });

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
+import { forksKey, openRepliesKey } from "#infra/redis/keys.ts";
 import { Permission } from "#test/doubles/discord/index.ts";
 import { Stage } from "./stage.ts";
 
@@ -34,6 +35,23 @@ describe("a gateway that restarts", () => {
     await stage.start();
     await stage.waitForEmptyOutbox();
     expect(stage.shown()).toEqual(["It is done."]);
+  });
+
+  test("passes over notes that have rotted, and goes on with the others", async () => {
+    stage = await Stage.open();
+    stage.ask("go on");
+    await stage.waitForShown("💭 …");
+    await stage.gateway?.close();
+    const app = stage.discord.applicationId;
+    await stage.truth.hset(openRepliesKey(app), "discord-1 1 0", "rotten");
+    await stage.truth.hset(forksKey(app), "1", "rotten");
+    await stage.start();
+    await stage.worker.commit(await stage.worker.claim(stage.conversation), "It goes on.");
+    await stage.waitForShown("It goes on.");
+    const refused = ["open reply refused", "pending fork refused"];
+    const logged = (): string[] =>
+      refused.filter((event) => stage.lines.some((line) => line.event === event));
+    await expect.poll(logged).toEqual(refused);
   });
 
   test("resumes its session and is told what it missed", async () => {

@@ -18,6 +18,7 @@ import {
 import type { Clock } from "#infra/clock/clock.ts";
 import type { Conversations } from "#infra/conversation/conversations.ts";
 import type { PendingFork, PendingForks } from "#infra/discord/pending-forks.ts";
+import type { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import type { Translator } from "#infra/i18n/i18n.ts";
 import type { Ledger } from "#infra/ledger/ledger.ts";
@@ -65,7 +66,9 @@ export class Forks {
   /** Finishes what another process began. */
   async resume(): Promise<void> {
     const { log, pendingForks } = this.#parts;
-    for (const fork of await pendingForks.all()) {
+    const refused = (error: EyrieError): void =>
+      log.error("pending fork refused", errorFields(error));
+    for (const fork of await pendingForks.all(refused)) {
       try {
         await this.#carryOut(fork);
       } catch (error) {

@@ -105,7 +105,11 @@ export class Renders {
 
   /** Goes on with what the last process was showing, and watches the outbox from now on. */
   async start(): Promise<void> {
-    for (const reply of await this.#parts.openReplies.all()) {
+    const { log, openReplies } = this.#parts;
+    // Once it is finished, the outbox has what is refused here.
+    const refused = (error: EyrieError): void =>
+      log.error("open reply refused", errorFields(error));
+    for (const reply of await openReplies.all(refused)) {
       const member = outboxMember(reply.conversation, reply.key);
       if (reply.abandoned) this.#abandoned.add(member);
       else this.#run(reply, { open: reply, adopted: true, again: false });
