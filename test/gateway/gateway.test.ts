@@ -257,6 +257,21 @@ describe("commands", () => {
     expect(second?.replyTo?.id).toBe((await run.reply()).id);
   });
 
+  test("/chat shows a long answer where the bot may not send", async () => {
+    stage = await Stage.open();
+    stage.discord.denyBot(stage.channel, Permission.SendMessages);
+    stage.discord.userRunsCommand(stage.channel, stage.ada, "chat", { options: { text: "long" } });
+    const claim = await stage.worker.claim(stage.conversation);
+    const text = "Word. ".repeat(500);
+    await stage.worker.say(claim, text.slice(0, 2_100));
+    await stage.discord.waitFor(() => stage.shown().length === 2);
+    await stage.worker.commit(claim, text);
+    await stage.waitForEmptyOutbox();
+    expect(stage.shown().join(" ")).toBe(text.trimEnd());
+    const last = stage.discord.botMessages(stage.channel).at(-1);
+    expect(last !== undefined && buttonOf(last)).toMatch(/^v2:again:/);
+  });
+
   test("/chat goes on in the same message when its token has run out", async () => {
     stage = await Stage.open();
     const run = stage.discord.userRunsCommand(stage.channel, stage.ada, "chat", {

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { forksKey, openRepliesKey } from "#infra/redis/keys.ts";
 import { Permission } from "#test/doubles/discord/index.ts";
-import { Stage } from "./stage.ts";
+import { buttonOf, Stage } from "./stage.ts";
 
 const createMessage = "POST /channels/:channel/messages";
 const editMessage = "PATCH /channels/:channel/messages/:message";
@@ -170,6 +170,20 @@ describe("a place that cannot be written to", () => {
     await stage.waitForEmptyOutbox();
     const line = stage.lines.find(({ event }) => event === "reply cannot be shown");
     expect(line?.fields["code"]).toBe(50013);
+  });
+
+  test("from the second message on ends the first one with the code", async () => {
+    stage = await Stage.open();
+    const trigger = stage.ask("a long story");
+    const claim = await stage.worker.claim(stage.conversation);
+    await stage.worker.say(claim, "Once");
+    await stage.waitForShown("Once ▌");
+    stage.discord.denyBot(stage.channel, Permission.SendMessages);
+    await stage.worker.commit(claim, "Once upon a time. ".repeat(200));
+    await stage.waitForEmptyOutbox();
+    expect(stage.shown()).toHaveLength(1);
+    expect(stage.shown()[0]).toMatch(/^(Once upon a time\. ){90,}\n⚠️ .*\(`TURN_FAILED`\)$/);
+    expect(buttonOf(stage.replyTo(trigger))).toMatch(/^v2:again:/);
   });
 });
 

@@ -4,7 +4,8 @@
  *
  * Promises: nothing we send mentions anybody, on create and on every edit; a repeated post of a part
  * within Discord's nonce window (minutes) returns the first message; later `find` recovers it,
- * because every part refers to the same message.
+ * because every part refers to the same message. Where the bot may not send, a command's further parts
+ * go by the interaction's token, without a nonce.
  */
 import {
   type APIActionRowComponent,
@@ -13,6 +14,7 @@ import {
   type APIMessage,
   MessageFlags,
   makeURLSearchParams,
+  type RequestData,
   type REST,
   Routes,
 } from "discord.js";
@@ -112,9 +114,11 @@ class MessageCarrier implements Carrier {
 class InteractionCarrier implements Carrier {
   readonly channelId: string;
   readonly #key: TurnKey;
-  readonly #answerRoute: `/${string}`;
+  readonly #origin: Origin & { kind: "discord-interaction" };
   readonly #options: CarrierOptions;
   #expired = false;
+  /** Parts that the bot was not allowed to send as itself. */
+  readonly #followUps = new Set<string>();
 
   constructor(
     reply: ReplyAddress,
@@ -123,21 +127,30 @@ class InteractionCarrier implements Carrier {
   ) {
     this.channelId = origin.channelId;
     this.#key = reply.key;
-    this.#answerRoute = Routes.webhookMessage(origin.applicationId, origin.interactionToken);
+    this.#origin = origin;
     this.#options = options;
   }
 
   async post(index: number, firstId: string | null, body: MessageBody): Promise<Posted> {
     if (index === 0) {
-      const answer = await this.#editAnswer(body);
+      const answer = await this.#editByToken("@original", body);
       if (answer !== null) return answer;
     }
     const message = { key: this.#key, index, refersTo: firstId, body };
-    return postMessage(this.#options, this.channelId, message);
+    try {
+      return await postMessage(this.#options, this.channelId, message);
+    } catch (error) {
+      const followUp = classifyFailure(error) === "gone" ? await this.#followUp(body) : null;
+      if (followUp === null) throw error;
+      this.#followUps.add(followUp.messageId);
+      return followUp;
+    }
   }
 
   async edit(index: number, messageId: string, body: MessageBody): Promise<void> {
-    if (index === 0 && (await this.#editAnswer(body)) !== null) return;
+    const name = index === 0 ? "@original" : messageId;
+    const byToken = index === 0 || this.#followUps.has(messageId);
+    if (byToken && (await this.#editByToken(name, body)) !== null) return;
     // The answer is a message of ours like any other, for as long as we may see the channel.
     await editMessage(this.#options, this.channelId, { messageId, body });
   }
@@ -157,12 +170,28 @@ class InteractionCarrier implements Carrier {
     return [answerId, ...others.map((message) => message.id)];
   }
 
-  /** Null when the answer's token has run out. */
-  async #editAnswer(body: MessageBody): Promise<Posted | null> {
-    const { rest, signal, tokenLives } = this.#options;
+  async #editByToken(name: string, body: MessageBody): Promise<Posted | null> {
+    const { applicationId, interactionToken } = this.#origin;
+    const route = Routes.webhookMessage(applicationId, interactionToken, name);
+    return this.#byToken(body, async (request) => this.#options.rest.patch(route, request));
+  }
+
+  async #followUp(body: MessageBody): Promise<Posted | null> {
+    const { applicationId, interactionToken } = this.#origin;
+    const route = Routes.webhook(applicationId, interactionToken);
+    const quiet = { ...body, flags: MessageFlags.SuppressEmbeds };
+    return this.#byToken(quiet, async (request) => this.#options.rest.post(route, request));
+  }
+
+  /** Null when the interaction's token has run out. */
+  async #byToken(
+    body: MessageBody,
+    send: (request: RequestData) => Promise<unknown>,
+  ): Promise<Posted | null> {
+    const { signal, tokenLives } = this.#options;
     if (this.#expired || !tokenLives()) return null;
     try {
-      const message = await rest.patch(this.#answerRoute, {
+      const message = await send({
         signal,
         body: { ...body, allowed_mentions: mentionNobody },
         // With our token in the header, a 401 here would make the library drop that token.

@@ -30,6 +30,7 @@ import {
   type ShownPart,
   type Step,
   type WantedPart,
+  wantedCut,
   wantedFinal,
   wantedLive,
 } from "./wanted.ts";
@@ -86,6 +87,8 @@ export class Render {
   #again = false;
   #unwanted = false;
   #unreachable = false;
+  /** Parts that Discord takes; it has refused the next one for good. */
+  #partsMax = Infinity;
   #failures = 0;
   /** Ends a wait for new text. */
   #wake: () => void = () => undefined;
@@ -177,13 +180,17 @@ export class Render {
     if (ending === null) {
       // Another process's text stands there: better than starting again with a placeholder.
       const nothingNew = this.#view.text === "" && this.#shown.length > 0 && !this.#again;
-      return nothingNew ? [] : wantedLive(this.#view.text, texts.thinking);
+      return nothingNew ? [] : wantedLive(this.#view.text, texts.thinking, this.#partsMax);
     }
     const button = ending.known && isWorthAgain(ending.code) ? "again" : null;
     if (ending.status === "failed") {
       return wantedFinal(texts.failure(ending.code ?? ""), "", button);
     }
-    return wantedFinal(ending.text, ending.end === "stopped" ? texts.stopped : texts.empty, button);
+    const instead = ending.end === "stopped" ? texts.stopped : texts.empty;
+    const parts = wantedFinal(ending.text, instead, button);
+    if (parts.length <= this.#partsMax) return parts;
+    const notice = texts.failure("TURN_FAILED");
+    return wantedCut(ending.text, { count: this.#partsMax, notice, button });
   }
 
   #waitsForPacer(step: Step): boolean {
@@ -254,6 +261,11 @@ export class Render {
       const retryMs = Math.min(retryMsMax, retryMsMin * 2 ** this.#failures++);
       log.warn("Discord request failed, trying again", { ...fields, retryMs });
       await clock.sleep(retryMs, this.#closing.signal);
+      return;
+    }
+    if (step.kind === "post" && step.index > 0) {
+      log.warn("reply cannot be shown to its end", fields);
+      this.#partsMax = step.index;
       return;
     }
     log.warn("reply cannot be shown", fields);

@@ -4,7 +4,7 @@
  * There is no queue of edits: after each request the next step is computed from what is wanted by
  * then, so an edit that has become stale is never sent.
  */
-import { contentOf, splitReply } from "./split.ts";
+import { contentOf, messageCharactersMax, splitReply } from "./split.ts";
 
 /** Under the last part: Stop while it grows, Regenerate when it is finished. */
 export type PartButton = "stop" | "again" | null;
@@ -29,15 +29,31 @@ export type Step =
 /** Stands behind text that is still growing. */
 const cursor = " ▌";
 
-/** An unfinished reply: the text so far, or `thinking` before its first word. */
-export function wantedLive(text: string, thinking: string): WantedPart[] {
+/** An unfinished reply: the text so far, or `thinking` before its first word; `partsMax` fit. */
+export function wantedLive(
+  text: string,
+  thinking: string,
+  partsMax: number = Infinity,
+): WantedPart[] {
   const contents = text.trim() === "" ? [thinking] : contentsOf(text.trimEnd() + cursor);
-  return withButton(contents, "stop");
+  return withButton(contents.slice(0, partsMax), "stop");
 }
 
 /** A finished reply, or `instead` when it has no words. */
 export function wantedFinal(text: string, instead: string, button: PartButton): WantedPart[] {
   return withButton(text.trim() === "" ? [instead] : contentsOf(text), button);
+}
+
+/** A finished reply of which Discord takes no more than the first `count` parts: says so under the last. */
+export function wantedCut(
+  text: string,
+  cut: { readonly count: number; readonly notice: string; readonly button: PartButton },
+): WantedPart[] {
+  const { button, count, notice } = cut;
+  const contents = contentsOf(text).slice(0, count);
+  const room = messageCharactersMax - Array.from(notice).length - 1;
+  const [last = ""] = contentsOf(contents.pop() ?? "", room);
+  return withButton([...contents, `${last}\n${notice}`], button);
 }
 
 /** The button stands under the last part. */
@@ -49,8 +65,8 @@ function withButton(contents: readonly string[], button: PartButton): WantedPart
 }
 
 /** Discord refuses a message of blanks. */
-function contentsOf(text: string): string[] {
-  return splitReply(text)
+function contentsOf(text: string, limit: number = messageCharactersMax): string[] {
+  return splitReply(text, limit)
     .map(contentOf)
     .filter((content) => content.trim() !== "");
 }
