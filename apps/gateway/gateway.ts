@@ -2,7 +2,7 @@
  * The gateway: Discord in, Discord out. Owns no state: what it knows is in truth, so it may be
  * killed at any moment and the next one goes on in the same messages. See README.md.
  */
-import { REST, RESTEvents } from "discord.js";
+import { DiscordAPIError, REST, RESTEvents, Routes } from "discord.js";
 import { type Clock, systemClock, within } from "#infra/clock/clock.ts";
 import type { Config } from "#infra/config/config.ts";
 import { readModelCard } from "#infra/config/model-card.ts";
@@ -142,6 +142,7 @@ async function open(
   const registry = createMetrics();
   const metrics = gatewayMetrics(registry, { openReplies: () => renders.size });
   countRateLimits(rest, metrics);
+  keepToken(rest, token, { log, onFatal });
   const shared = { ...identity, config, rest, token, truth, translator, log, metrics, records };
   const rooms = {
     mailbox: new Mailbox(truth, records),
@@ -299,6 +300,42 @@ function countRateLimits(rest: REST, metrics: GatewayMetrics): void {
     const scope = response.headers.get("x-ratelimit-scope") ?? "unknown";
     metrics.rateLimited.inc({ scope });
   });
+}
+
+/**
+ * After one 401 the library has no token any more. Whether ours is refused is asked once again: either
+ * the token is set again, or the process ends by name.
+ */
+function keepToken(
+  rest: REST,
+  token: string,
+  { log, onFatal }: { readonly log: Log; readonly onFatal: (error: EyrieError) => void },
+): void {
+  let asking = false;
+  const ask = async (): Promise<void> => {
+    asking = true;
+    const refused = await isRefused(rest, token);
+    asking = false;
+    if (refused) return onFatal(new EyrieError("DISCORD_TOKEN_INVALID"));
+    // Behind the library, should it be dropping the token for another request just now.
+    await systemClock.sleep(0);
+    rest.setToken(token);
+    log.warn("a request was refused with 401, though the token is valid");
+  };
+  rest.on(RESTEvents.Response, ({ data }, { status }) => {
+    if (status === 401 && data.auth !== false && !asking) void ask();
+  });
+}
+
+/** Asked without the library's token, which is gone. */
+async function isRefused(rest: REST, token: string): Promise<boolean> {
+  try {
+    await rest.get(Routes.user(), { auth: false, headers: { Authorization: `Bot ${token}` } });
+    return false;
+  } catch (error) {
+    // Any other failure says nothing: the next 401 asks again.
+    return error instanceof DiscordAPIError && error.status === 401;
+  }
 }
 
 function readiness(

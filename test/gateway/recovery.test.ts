@@ -138,6 +138,17 @@ describe("what gets lost on the way", () => {
     expect(stage.shown()).toEqual(["At last."]);
   });
 
+  test.each(["unauthorized", "blocked"] as const)(
+    "a request refused once, though nothing is amiss (%s), is tried again",
+    async (kind) => {
+      stage = await Stage.open();
+      stage.discord.restFaults.next(createMessage, { kind });
+      stage.ask("once more");
+      await stage.worker.commit(await stage.worker.claim(stage.conversation), "Here it is.");
+      await stage.waitForShown("Here it is.");
+    },
+  );
+
   test("a lost done frame only costs a moment: the outbox has the reply", async () => {
     stage = await Stage.open();
     stage.ask("quiet");
@@ -222,6 +233,14 @@ describe("a start that cannot succeed", () => {
     const { gateway } = stage;
     stage.discord.gateway.closeSockets(4014, "Disallowed intent(s).");
     await expect(gateway?.failed).rejects.toMatchObject({ code: "DISCORD_INTENT_MISSING" });
+  });
+
+  test("a token that only requests are refused with ends it by name, too", async () => {
+    stage = await Stage.open();
+    const { gateway } = stage;
+    stage.discord.resetToken();
+    stage.ask("is anybody there");
+    await expect(gateway?.failed).rejects.toMatchObject({ code: "DISCORD_TOKEN_INVALID" });
   });
 
   test("a token reset while it runs ends it by name", async () => {

@@ -16,7 +16,9 @@ const expiredCodes: ReadonlySet<number | string> = new Set([
 export function classifyFailure(error: unknown): Failure {
   if (!(error instanceof DiscordAPIError)) return "passing";
   if (expiredCodes.has(error.code)) return "expired";
-  return [400, 403, 404].includes(error.status) ? "gone" : "passing";
+  // Without a code it is not Discord that speaks, but what stands before it.
+  const isDiscords = typeof error.code === "number" && error.code > 0;
+  return isDiscords && [400, 403, 404].includes(error.status) ? "gone" : "passing";
 }
 
 /** Discord's code, for the log: never the answer's text, which may quote the message. */

@@ -16,6 +16,10 @@ export type RestFault =
   | { readonly kind: "server-error" }
   /** 502 with an HTML page, as from a proxy. */
   | { readonly kind: "bad-gateway" }
+  /** 403 with an HTML page and no code of Discord's, as from a proxy. */
+  | { readonly kind: "blocked" }
+  /** 401, though the token is right. */
+  | { readonly kind: "unauthorized" }
   /** The request is done, then the connection is reset before the answer. */
   | { readonly kind: "lose-answer" }
   /** The connection is reset before anything is done. */

@@ -148,6 +148,14 @@ function earlyFault(fault: RestFault | null): Outcome | undefined {
         body: "<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>",
         headers: { "content-type": "text/html" },
       };
+    case "blocked":
+      return {
+        status: 403,
+        body: "<html><head><title>Access denied</title></head><body>cloudflare</body></html>",
+        headers: { "content-type": "text/html" },
+      };
+    case "unauthorized":
+      return answerFor(unauthorized());
     case "lose-request":
       return null;
     case "lose-answer":
