@@ -201,6 +201,7 @@ async function open(
   });
   whenReplaced(truth, () => {
     putLostBack().catch((error: unknown) => log.error("turns not put back", errorFields(error)));
+    renders.lookAgain();
   });
   // Not waited for: what is pending may wait for Discord, and new orders need not.
   forks.resume().catch((error: unknown) => log.warn("forks not read", errorFields(error)));

@@ -52,11 +52,11 @@ export async function deleteConversation(
   if (deleted === 0 && options.idleForMs !== undefined) return 0;
   await snapshots.dropAll(conversation);
   if (model !== null) await bell.forget(conversation, model);
-  // A worker that is at one of them stops; whoever waits for the replies looks into the ledger, and
-  // finds that there is nothing to come.
+  // A worker that is at one of them stops; whoever waits for the replies hears that there is nothing to
+  // come.
   for (const { id: turn, attempt } of waiting) {
     await truth.publish(controlChannel(conversation), turn);
-    await live.publish(conversation, { kind: "done", turn, attempt });
+    await live.publish(conversation, { kind: "done", turn, attempt, deleted: true });
   }
   return deleted;
 }

@@ -220,7 +220,7 @@ async function withdraw(
   for (const { key } of waiting) {
     if (key === null) continue;
     await truth.publish(controlChannel(conversation), key.turn);
-    await live.publish(conversation, { kind: "done", ...key });
+    await live.publish(conversation, { kind: "done", ...key, deleted: true });
   }
   const model = await truth.hget(names.meta, "model");
   if (model === null) return;

@@ -111,8 +111,13 @@ export type LiveFrame =
       readonly text: string;
       readonly tokens: number;
     }
-  /** The reply record is in the ledger: read it. */
-  | { readonly kind: "done"; readonly turn: TurnId; readonly attempt: number };
+  /** The reply record is in the ledger: read it. `deleted`: the turn is, and there will be none. */
+  | {
+      readonly kind: "done";
+      readonly turn: TurnId;
+      readonly attempt: number;
+      readonly deleted?: true;
+    };
 
 /** What goes before the reply's tokens; the state always ends right after `\n\n`. */
 export function promptFor(text: string): string {

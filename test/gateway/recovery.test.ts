@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
+import { Conversations } from "#infra/conversation/conversations.ts";
 import { forksKey, openRepliesKey } from "#infra/redis/keys.ts";
+import { WakeBell } from "#infra/wake/wake.ts";
 import { Permission } from "#test/doubles/discord/index.ts";
 import { buttonOf, Stage } from "./stage.ts";
 
@@ -110,6 +112,42 @@ describe("a gateway that restarts", () => {
     await stage.truth.del(await stage.truth.keys("*:mailbox"));
     await stage.start();
     await stage.discord.waitFor(() => stage.shown()[0]?.includes("`TURN_FAILED`"));
+  });
+});
+
+describe("a turn that truth no longer has", () => {
+  test("is taken away when its conversation is deleted elsewhere, and never comes back", async () => {
+    stage = await Stage.open();
+    stage.ask("forget me");
+    const claim = await stage.worker.claim(stage.conversation);
+    await stage.worker.say(claim, "I will");
+    await stage.waitForShown("I will ▌");
+    const bell = new WakeBell(stage.truth);
+    const both = { truth: stage.truth, state: stage.truth };
+    await new Conversations(both, bell).delete(stage.conversation);
+    await bell.close();
+    await stage.waitForShown();
+    await expect.poll(() => stage.stored()).toEqual([]);
+    await stage.truth.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+    stage.ask("next");
+    expect((await stage.worker.claim(stage.conversation)).head.text).toBe("next");
+  });
+
+  test("leaves the answer that it was to replace, with its button", async () => {
+    stage = await Stage.open();
+    const reply = await stage.exchange("a poem", "Roses.");
+    const before = new Map<string, Buffer>();
+    for (const key of await stage.truth.keys("*")) {
+      before.set(key, (await stage.truth.dumpBuffer(key)) ?? Buffer.of());
+    }
+    const again = buttonOf(reply) ?? "";
+    stage.discord.userPresses(reply, again, stage.ada);
+    await stage.waitForShown("💭 …");
+    await stage.truth.flushall();
+    for (const [key, dump] of before) await stage.truth.restore(key, 0, dump);
+    await stage.truth.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+    await stage.waitForShown("Roses.");
+    expect(buttonOf(reply)).toBe(again);
   });
 });
 

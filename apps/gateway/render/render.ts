@@ -18,7 +18,7 @@ import type { Mailbox } from "#infra/mailbox/mailbox.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
 import type { Replication } from "#infra/redis/replication.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
-import type { LiveFrame, ReplyRecord } from "#infra/turn/index.ts";
+import type { LiveFrame, ReplyRecord, TurnKey } from "#infra/turn/index.ts";
 import type { Tail } from "../intake/tail.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import type { Carrier, MessageBody } from "./carrier.ts";
@@ -42,13 +42,14 @@ const unconfirmedMs = 500;
 
 export interface RenderParts {
   readonly carrier: Carrier;
-  readonly texts: ReplyTexts;
+  /** Of each attempt, for its buttons. */
+  readonly texts: (key: TurnKey) => ReplyTexts;
   readonly ledger: Ledger;
   readonly replication: Pick<Replication, "confirms">;
   readonly mailbox: Mailbox;
   readonly live: LiveSubscriber;
   readonly pacer: Pacer;
-  readonly tail: Pick<Tail, "has">;
+  readonly tail: Pick<Tail, "forget" | "has">;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: GatewayMetrics;
@@ -60,8 +61,11 @@ export interface Ended {
   readonly messageId: string;
 }
 
-/** `delivered`: Discord shows the record. `given-up`: it never will. `closed`: by our own end. */
-export type RenderEnd = "delivered" | "given-up" | "closed";
+/**
+ * `delivered`: Discord shows the record. `given-up`: it never will. `deleted`: nor will there be one.
+ * `closed`: by our own end.
+ */
+export type RenderEnd = "delivered" | "given-up" | "deleted" | "closed";
 
 type Ending = Pick<ReplyRecord, "status" | "end" | "text" | "code"> & {
   /** False for a turn that the ledger does not know: there is nothing to be asked again. */
@@ -81,11 +85,13 @@ export class Render {
   readonly #reply: ReplyAddress;
   readonly #parts: RenderParts;
   readonly #shown: ShownPart[] = [];
+  #texts: ReplyTexts;
   #view: LiveView = emptyView;
   #ending: Ending | null = null;
   #recordReady = false;
   #again = false;
   #unwanted = false;
+  #deleted = false;
   #unreachable = false;
   /** Parts that Discord takes; it has refused the next one for good. */
   #partsMax = Infinity;
@@ -99,6 +105,7 @@ export class Render {
   constructor(reply: ReplyAddress, parts: RenderParts) {
     this.#reply = reply;
     this.#parts = parts;
+    this.#texts = parts.texts(reply.key);
   }
 
   /** Where the Regenerate button of this reply stands; null without one. */
@@ -118,8 +125,13 @@ export class Render {
 
   /** The ledger has the reply. */
   finish(): void {
-    this.#recordReady = true;
     this.#hurry.abort(over);
+    this.lookAgain();
+  }
+
+  /** Truth may have lost the turn, of which nobody would tell. */
+  lookAgain(): void {
+    this.#recordReady = true;
     this.#wake();
   }
 
@@ -155,6 +167,7 @@ export class Render {
     let paced = false;
     while (!this.#closing.signal.aborted) {
       if (this.#unwanted) await this.#takeAway();
+      if (this.#deleted) return "deleted";
       if (this.#unwanted || this.#unreachable) return "given-up";
       if (this.#recordReady && this.#ending === null) await this.#readEnding();
       const whole = this.#ending !== null || this.#again;
@@ -175,7 +188,7 @@ export class Render {
   }
 
   #wanted(): readonly WantedPart[] {
-    const { texts } = this.#parts;
+    const texts = this.#texts;
     const ending = this.#ending;
     if (ending === null) {
       // Another process's text stands there: better than starting again with a placeholder.
@@ -322,11 +335,14 @@ export class Render {
     const failed = { status: "failed", end: "failed", text: "", code: "TURN_FAILED" } as const;
     try {
       const { conversation, key } = this.#reply;
-      const over = await this.#isOver();
+      const isOver = await this.#isOver();
       const record = await ledger.reply(conversation, key);
       if (record !== null && !(await this.#isConfirmed(record))) return;
-      const lost = over && !tail.has(key.turn) ? { ...failed, known: false } : null;
-      this.#ending = record === null ? lost : { ...record, known: true };
+      // Only a first attempt is put back.
+      const comesBack = key.attempt === 0 && tail.has(key.turn);
+      const isLost = record === null && isOver && !comesBack;
+      if (record !== null) this.#ending = { ...record, known: true };
+      else if (isLost) this.#ending = (await this.#before()) ?? { ...failed, known: false };
       if (this.#ending !== null) return;
       // A false alarm: back to the live text and its pace.
       this.#recordReady = false;
@@ -336,6 +352,20 @@ export class Render {
       log.error("reply record refused", { turn: this.#reply.key.turn, code: error.code });
       this.#ending = { ...failed, code: error.code, known: true };
     }
+  }
+
+  /** The attempt that this one was to replace, as truth has it again; null without one. */
+  async #before(): Promise<Ending | null> {
+    const { ledger, texts } = this.#parts;
+    const { conversation, key } = this.#reply;
+    for (let attempt = key.attempt - 1; attempt >= 0; attempt--) {
+      const before = { ...key, attempt };
+      const record = await ledger.reply(conversation, before);
+      if (record === null) continue;
+      this.#texts = texts(before);
+      return { ...record, known: true };
+    }
+    return null;
   }
 
   /**
@@ -358,7 +388,13 @@ export class Render {
 
   #onFrame(frame: LiveFrame): void {
     const { turn, attempt } = this.#reply.key;
-    if (frame.turn !== turn || frame.attempt !== attempt || this.#recordReady) return;
+    if (frame.turn !== turn || frame.attempt !== attempt) return;
+    if (frame.kind === "done" && frame.deleted === true) {
+      this.#parts.tail.forget(turn);
+      this.#deleted = true;
+      return this.giveUp();
+    }
+    if (this.#recordReady) return;
     if (frame.kind === "done") return this.finish();
     const view = addFrame(this.#view, frame);
     if (view === this.#view) return;
@@ -374,6 +410,6 @@ export class Render {
   }
 
   #body(part: WantedPart): MessageBody {
-    return { content: part.content, components: this.#parts.texts.row(part.button) };
+    return { content: part.content, components: this.#texts.row(part.button) };
   }
 }

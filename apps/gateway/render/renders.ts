@@ -41,6 +41,8 @@ import { Render, type RenderStart } from "./render.ts";
 import { replyTexts, type ReplyTexts } from "./texts.ts";
 
 export const outboxScanMs = 2_000;
+/** Scans until replies that nobody tells anything of are looked after: half a minute. */
+const scansPerLook = 15;
 /** Requests in flight may end; those behind a rate limit are for the next process. */
 const closeMsMax = 1_000;
 const cutOffMsMax = 100;
@@ -143,6 +145,11 @@ export class Renders {
     await running.render.noteAgain();
   }
 
+  /** Another truth may have taken over, and it may know less. */
+  lookAgain(): void {
+    for (const { render } of this.#running.values()) render.lookAgain();
+  }
+
   /** True when nothing of this reply is being shown any more, at the latest after a moment. */
   async settled(conversation: ConversationId, key: TurnKey): Promise<boolean> {
     const member = outboxMember(conversation, key);
@@ -235,7 +242,7 @@ export class Renders {
     const render = new Render(reply, {
       ...this.#parts,
       carrier,
-      texts: replyTexts(reply, this.#parts),
+      texts: (key) => replyTexts({ ...reply, key }, this.#parts),
     });
     const ended = this.#follow(reply, { render, ...options })
       .catch((error: unknown) => {
@@ -272,7 +279,7 @@ export class Renders {
     const forgotten =
       this.#forgotten.has(conversation) ||
       this.#forgotten.has(`${conversation} ${work.open?.author}`);
-    if (work.open === null || forgotten) await this.#settle(reply);
+    if (work.open === null || forgotten || end === "deleted") await this.#settle(reply);
     else await this.#abandon(work.open);
   }
 
@@ -292,9 +299,10 @@ export class Renders {
 
   async #scanUntilClosed(): Promise<void> {
     const { clock, log, pacer } = this.#parts;
-    while (!this.#closing.signal.aborted) {
+    for (let scans = 1; !this.#closing.signal.aborted; scans++) {
       try {
         await this.#scan();
+        if (scans % scansPerLook === 0) this.lookAgain();
       } catch (error) {
         log.warn("outbox not readable", errorFields(error));
       }
