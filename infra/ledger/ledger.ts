@@ -124,6 +124,30 @@ export class Ledger {
     }
   }
 
+  /**
+   * Takes a rotten entry from its mailbox: as the failed turn that `record` tells of, null when nobody
+   * can tell which turn it was. Returns the mail left, or null when refused.
+   */
+  async endDamaged(
+    { conversation, lease }: CommitClaim,
+    entry: Buffer,
+    record: ReplyRecord | null,
+  ): Promise<number | null> {
+    const keys = conversationKeys(conversation);
+    const names = [keys.lease, keys.meta, keys.mailbox, keys.last, keys.partial, keys.dirty];
+    const all = [...names, keys.outbox];
+    const words: (string | number | Buffer)[] = [lease, entry, conversation];
+    if (record !== null) {
+      const key = { turn: record.turn, attempt: record.attempt };
+      const kept = record.origin.kind === "cli" ? recordKeptSeconds : 0;
+      all.push(keys.reply(key));
+      words.push(this.#records.encode(record, replyPlace(conversation, key)));
+      words.push(outboxMember(conversation, key), kept);
+    }
+    const left = await this.#truth.endDamaged(all.length, ...all, ...words);
+    return left < 0 ? null : left;
+  }
+
   #block(
     conversation: ConversationId,
     work: { readonly startedFrom: LogHead; readonly tokens: readonly number[] },

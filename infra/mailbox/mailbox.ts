@@ -11,7 +11,9 @@ import { refusesWrites } from "#infra/redis/client.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
 import { mailboxPlace, partialPlace } from "#infra/redis/places.ts";
 import { plainRecords, type Records } from "#infra/redis/records.ts";
+import { rotIn } from "#infra/redis/rot.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
+import { type DamagedHead, remainsOf } from "./damaged.ts";
 import { type PartialReply, tokensOfPartial } from "./partial.ts";
 import { type ConversationId, conversationId, type Turn } from "#infra/turn/index.ts";
 
@@ -57,6 +59,8 @@ export interface Claim extends Hold {
 
 export type ClaimOutcome =
   | { readonly kind: "claimed"; readonly claim: Claim }
+  /** The head has rotted, as `error` says: end it, see `Ledger.endDamaged`. */
+  | { readonly kind: "damaged"; readonly head: DamagedHead; readonly error: EyrieError }
   | { readonly kind: "leased"; readonly msLeft: number }
   | { readonly kind: "empty" };
 
@@ -119,8 +123,16 @@ export class Mailbox {
     if (reply.length === 1) return { kind: "empty" };
     if (reply.length === 2) return { kind: "leased", msLeft: reply[1] };
     const [fence, entry, logHead, logStart, claims, previousWorker, source, partial] = reply;
-    const { seq, turn } = parseEntry(entry, conversation, this.#records);
     const lease = `${fence}:${random}`;
+    let head: Entry;
+    try {
+      head = parseEntry(entry, conversation, this.#records);
+    } catch (error) {
+      const rot = await rotIn(error, this.#truth);
+      if (rot === null) throw error;
+      return this.#damaged({ conversation, lease, logStart }, fence, rot);
+    }
+    const { seq, turn } = head;
     return {
       kind: "claimed",
       claim: {
@@ -137,6 +149,15 @@ export class Mailbox {
         partial,
       },
     };
+  }
+
+  /** Read again, in bytes: what has rotted may be no text. */
+  async #damaged(hold: Hold, fence: number, error: EyrieError): Promise<ClaimOutcome> {
+    const { conversation } = hold;
+    const entry = await this.#truth.lindexBuffer(conversationKeys(conversation).mailbox, 0);
+    if (entry === null) return { kind: "empty" };
+    const remains = remainsOf(entry.toString(), conversation, this.#records);
+    return { kind: "damaged", head: { ...hold, ...remains, fence, entry }, error };
   }
 
   /** Times the head has been claimed without being committed; a running claim counts. */
@@ -238,11 +259,12 @@ export class Mailbox {
   }
 }
 
-function parseEntry(
-  entry: string,
-  conversation: ConversationId,
-  records: Records,
-): { seq: number; turn: Turn } {
+interface Entry {
+  readonly seq: number;
+  readonly turn: Turn;
+}
+
+function parseEntry(entry: string, conversation: ConversationId, records: Records): Entry {
   const match = /^(\d+) (\d+) (\d+) /.exec(entry);
   if (match === null) throw new EyrieError("RECORD_CORRUPT", { what: "mailbox", reason: "entry" });
   const turn = records.decode(entry.slice(match[0].length), mailboxPlace(conversation)) as Turn;

@@ -43,6 +43,7 @@ export interface Scripts {
   releaseLease(...args: Argument[]): Promise<number>;
   handOver(...args: Argument[]): Promise<number>;
   commitTurn(...args: Argument[]): Promise<number>;
+  endDamaged(numberOfKeys: number, ...args: Argument[]): Promise<number>;
   holdConversation(
     ...args: Argument[]
   ): Promise<[refusal: number] | [fence: number, logStart: string]>;
@@ -88,6 +89,7 @@ const scriptNames = [
   "release-lease",
   "hand-over",
   "commit-turn",
+  "end-damaged",
   "hold-conversation",
   "read-conversation",
   "rewind-conversation",

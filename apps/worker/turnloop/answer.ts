@@ -7,7 +7,6 @@
  * the next claim. Killed anywhere: the lease runs out, and the next claim starts from the ledger.
  */
 import { type Clock, over } from "#infra/clock/clock.ts";
-import { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import { isStopRequested, type StopListener } from "#infra/control/control.ts";
 import type { CommitOutcome, Ledger } from "#infra/ledger/ledger.ts";
@@ -15,6 +14,7 @@ import { formatLogHead, parseLogHead } from "#infra/ledger/tokenlog.ts";
 import type { LivePublisher } from "#infra/live/live.ts";
 import type { Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
+import { rotIn } from "#infra/redis/rot.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import { type EndReason, promptFor, type ReplyRecord, turnSeed } from "#infra/turn/index.ts";
@@ -23,6 +23,7 @@ import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
 import { type HeldLease, holdLease } from "../lease/lease.ts";
 import type { WorkerMetrics } from "../metrics.ts";
 import type { Batch } from "./batch.ts";
+import { endDamaged } from "./damaged.ts";
 import { LiveWriter } from "./live-writer.ts";
 import { Quarantine } from "./quarantine.ts";
 import { Reply } from "./reply.ts";
@@ -134,6 +135,10 @@ export class Answerer {
         if (claims === 1) metrics.claimSeconds.observe(waitedMs / 1000);
         return { claim: outcome.claim, leave };
       }
+      if (outcome.kind === "damaged") {
+        await endDamaged(this.#parts, wake, outcome).finally(leave);
+        return null;
+      }
       leave();
       if (outcome.kind === "empty") return null;
       // Renewed by somebody alive: that worker rings again if mail is left when it is done.
@@ -216,7 +221,7 @@ export class Answerer {
         turn: claim.head.id,
         ...errorFields(error),
       });
-      if (error instanceof EyrieError && error.code === "RECORD_CORRUPT") {
+      if ((await rotIn(error, this.#parts.truth)) !== null) {
         return await this.#commit(claim, failed("RECORD_CORRUPT"));
       }
       throw error;

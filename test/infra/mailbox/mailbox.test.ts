@@ -2,11 +2,13 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { History } from "#infra/ledger/history.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { advance, parseLogHead } from "#infra/ledger/tokenlog.ts";
+import { remainsOf } from "#infra/mailbox/damaged.ts";
 import { type Claim, leaseMs, Mailbox, mailboxLengthMax } from "#infra/mailbox/mailbox.ts";
 import { tokensOfPartial } from "#infra/mailbox/partial.ts";
 import type { EyrieError } from "#infra/errors/error.ts";
-import { conversationKeys } from "#infra/redis/keys.ts";
-import { plainRecords } from "#infra/redis/records.ts";
+import { KeyRing, newKey } from "#infra/redis/keyring.ts";
+import { conversationKeys, keysInUseKey } from "#infra/redis/keys.ts";
+import { plainRecords, Records } from "#infra/redis/records.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { RedisServer } from "#test/redis/server.ts";
@@ -38,6 +40,12 @@ async function claimed(worker = "w1"): Promise<Claim> {
   const outcome = await mailbox.claim(conversation, worker);
   if (outcome.kind !== "claimed") throw new Error(`not claimed: ${outcome.kind}`);
   return outcome.claim;
+}
+
+function flipped(bytes: Buffer, bit: number): Buffer {
+  const rotten = Buffer.from(bytes);
+  rotten[bit >> 3]! ^= 1 << (bit & 7);
+  return rotten;
 }
 
 async function commit(claim: Claim, tokens: readonly number[] = [1, 2, 3]) {
@@ -135,14 +143,58 @@ describe("claim", () => {
     expect(msLeft).toBeLessThanOrEqual(leaseMs);
   });
 
-  test("a record that rotted is refused by name", async () => {
-    await mailbox.append(aTurn(1));
-    const { mailbox: key } = conversationKeys(conversation);
-    const entry = (await truth.lindex(key, 0)) ?? "";
-    await truth.lset(key, 0, entry.replace("message 1", "message 2"));
-    await expect(mailbox.claim(conversation, "w1")).rejects.toMatchObject({
-      code: "RECORD_CORRUPT",
+  test("a head that rotted is told from others by name, and by its turn where that can be told", async () => {
+    const turn = aTurn(12);
+    await mailbox.append(turn);
+    const { lease, mailbox: key } = conversationKeys(conversation);
+    const entry = (await truth.lindexBuffer(key, 0)) ?? Buffer.alloc(0);
+    for (let bit = 0; bit < 8 * entry.length; bit++) {
+      const rotten = flipped(entry, bit);
+      const { key: named } = remainsOf(rotten.toString(), conversation, plainRecords);
+      expect(named, `bit ${bit}`).toEqual({ turn: turn.id, attempt: 0 });
+    }
+    // In the words before the record, where the record begins, and in it.
+    for (const bit of [8, 8 * 2, 8 * 5 + 5, 8 * 9, 8 * 90]) {
+      await truth.del(lease);
+      await truth.lset(key, 0, flipped(entry, bit));
+      const error = { code: "RECORD_CORRUPT" };
+      const head = { key: { turn: turn.id, attempt: 0 } };
+      const outcome = await mailbox.claim(conversation, "w1");
+      expect(outcome, `bit ${bit}`).toMatchObject({ kind: "damaged", head, error });
+    }
+  });
+
+  test("a sealed head whose key's id rotted is one, and one with another process's key is not", async () => {
+    const [ours, fresh] = [KeyRing.parse(newKey()), KeyRing.parse(newKey())];
+    await new Mailbox(truth, new Records(fresh)).append(aTurn(1));
+    const reader = new Mailbox(truth, new Records(ours));
+    await truth.sadd(keysInUseKey, ours.primary, fresh.primary);
+    await expect(reader.claim(conversation, "w1")).rejects.toMatchObject({ code: "KEY_MISSING" });
+    await truth.srem(keysInUseKey, fresh.primary);
+    await truth.del(conversationKeys(conversation).lease);
+    expect(await reader.claim(conversation, "w1")).toMatchObject({
+      kind: "damaged",
+      head: { key: { turn: "1", attempt: 0 }, turn: null },
+      error: { code: "RECORD_CORRUPT", values: { reason: "key id" } },
     });
+  });
+
+  test("a head of which nothing is left is taken out all the same, and the next comes", async () => {
+    await mailbox.append(aTurn(1));
+    await mailbox.append(aTurn(2));
+    const keys = conversationKeys(conversation);
+    await truth.lset(keys.mailbox, 0, Buffer.of(0xff, 0x00, 0x31));
+    const outcome = await mailbox.claim(conversation, "w1");
+    if (outcome.kind !== "damaged") throw new Error(outcome.kind);
+    const { head } = outcome;
+    expect(head).toMatchObject({ key: null, turn: null, seq: 0 });
+    await truth.set(keys.lease, "another");
+    expect(await ledger.endDamaged(head, head.entry, null)).toBeNull();
+    await truth.set(keys.lease, head.lease);
+    expect(await ledger.endDamaged(head, Buffer.from("another"), null)).toBeNull();
+    expect(await ledger.endDamaged(head, head.entry, null)).toBe(1);
+    await mailbox.release(head, { forgive: false });
+    expect(await claimed()).toMatchObject({ seq: 2, claims: 1, head: { id: "2" } });
   });
 });
 

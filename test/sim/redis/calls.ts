@@ -94,6 +94,24 @@ const draws: Readonly<Record<string, Draw>> = {
       ],
     };
   },
+  endDamaged: (random) => {
+    const key = turn(random);
+    const { dirty, last, mailbox, meta, outbox, partial } = keys;
+    const known = random.chance(0.7);
+    const told = ["record", outboxMember(conversation, key), random.pick(["0", ...seconds])];
+    return {
+      keys: [
+        ...[keys.lease, meta, mailbox, last, partial, dirty, outbox],
+        ...(known ? [keys.reply(key)] : []),
+      ],
+      args: [
+        lease(random),
+        `${1 + random.below(2)} ${mail(random)}`,
+        conversation,
+        ...(known ? told : []),
+      ],
+    };
+  },
   holdConversation: (random) => ({
     keys: [keys.lease, keys.meta],
     args: ["r", leaseMs, random.pick(heads)],
