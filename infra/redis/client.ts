@@ -33,12 +33,14 @@ export function isClosed(error: unknown): boolean {
   return error instanceof Error && error.message === "Connection is closed.";
 }
 
-const refusals = /\b(?:OOM|MISCONF|NOREPLICAS|NOSCRIPT|CLUSTERDOWN|TRYAGAIN|READONLY|MASTERDOWN)\b/;
+const refusals =
+  /\b(?:OOM|MISCONF|NOREPLICAS|NOSCRIPT|EXECABORT|CLUSTERDOWN|TRYAGAIN|READONLY|MASTERDOWN)\b/;
 
 /**
  * Why a server takes no writes now: memory, disk or replicas are lacking, or it follows another. Null
  * for any other error.
- * `NOSCRIPT` gets through to us only where a script could not be sent in full, for that is a write, too.
+ * `NOSCRIPT` gets through to us only where a script could not be sent in full, for that is a write, too;
+ * `EXECABORT` is what a transaction ends with when one of its writes is refused.
  */
 export function refusesWrites(error: unknown): string | null {
   if (!(error instanceof Error)) return null;

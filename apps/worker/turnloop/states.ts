@@ -20,7 +20,7 @@ import {
 import type { Ledger } from "#infra/ledger/ledger.ts";
 import type { Claim, Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import type { SnapshotStore } from "#infra/snapshot/snapshot.ts";
-import { isUnanswered } from "#infra/redis/client.ts";
+import { isUnanswered, refusesWrites } from "#infra/redis/client.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 import { stateLength } from "#kernels/model/config.ts";
@@ -180,8 +180,8 @@ export class States {
   }
 
   /**
-   * Saves all that is parked and the given slots, until the signal or until the state Redis does not
-   * answer: what is left then is replayed by whoever comes next, for a second at most.
+   * Saves all that is parked and the given slots, until the signal or until the state Redis is away:
+   * what is left then is replayed by whoever comes next, for a second at most.
    */
   async saveAll(
     slots: readonly { readonly slot: number; readonly tenant: Tenant }[],
@@ -199,7 +199,7 @@ export class States {
 
   /**
    * Unless it is saved already, or the conversation has gone on elsewhere or is about to. False when
-   * the state Redis does not answer; any other failure is logged and is this state's alone.
+   * the state Redis is away; any other failure is logged and is this state's alone.
    */
   async #saveParked(state: ParkedState): Promise<boolean> {
     const { conversation, logHead, snapshotHead } = state.tenant;
@@ -223,13 +223,15 @@ export class States {
     }
   }
 
-  /** The answer of the state Redis; "away" when there is none in time. */
+  /** The answer of the state Redis; "away" when there is none in time, or it takes no writes now. */
   async #ask<T>(answer: Promise<T>): Promise<T | "away"> {
     try {
       return await answer;
     } catch (error) {
-      if (!isUnanswered(error)) throw error;
-      this.#log.warn("the state Redis does not answer", errorFields(error));
+      const refused = refusesWrites(error);
+      if (refused === null && !isUnanswered(error)) throw error;
+      const what = refused === null ? "does not answer" : "takes no writes";
+      this.#log.warn(`the state Redis ${what}`, errorFields(error));
       return "away";
     }
   }

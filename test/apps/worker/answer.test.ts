@@ -138,3 +138,23 @@ test("a turn that rotted in its mailbox ends at its first claim, by name, and th
     seq: 3,
   });
 });
+
+test("while the state Redis is full, turns end as ever, and the worker goes on from what it holds", async () => {
+  const conversation = aConversation("full");
+  try {
+    await shop.state.config("SET", "maxmemory", "100000");
+    for (const id of [1, 2, 3]) {
+      await shop.mailbox.append(aTurn(id, { conversation }));
+      await answer(conversation);
+      const reply = await shop.ledger.reply(conversation, { turn: aTurn(id).id, attempt: 0 });
+      expect(reply).toMatchObject({ status: "committed", replayedTokens: 0 });
+      expect(await shop.truth.exists(conversationKeys(conversation).lease)).toBe(0);
+    }
+  } finally {
+    await shop.state.config("SET", "maxmemory", "0");
+  }
+  expect(logged.get("the state Redis takes no writes")).toHaveLength(3);
+  await shop.mailbox.append(aTurn(4, { conversation }));
+  await answer(conversation);
+  expect(await shop.snapshots.present(conversation)).toEqual([await shop.logHead(conversation)]);
+});
