@@ -8,9 +8,12 @@
  *
  * Kept are the newest; the newest at or before the horizon, the place to which turns can be taken
  * back; and the oldest behind the horizon, which it will reach next. (Were that one always the one
- * before the newest, the horizon would never reach any, and the log never be trimmed.) Only who holds
- * the conversation's lease may prune: another one's picture of the log may be old.
+ * before the newest, the horizon would never reach any, and the log never be trimmed.) The one before
+ * the horizon is what an undo begins from when the log is trimmed to it: so it is made to stay, read and
+ * checked before it takes the place of an older one. Only who holds the conversation's lease may prune:
+ * another one's picture of the log may be old.
  */
+import { EyrieError } from "#infra/errors/error.ts";
 import { isCluster, scanKeys } from "#infra/redis/address.ts";
 import { snapshotIndexKey, snapshotKey } from "#infra/redis/keys.ts";
 import { snapshotPlace } from "#infra/redis/places.ts";
@@ -29,7 +32,12 @@ export interface LogPicture {
   readonly heads: ReadonlySet<string>;
   /** Tokens before the oldest turn that can be taken back. */
   readonly horizonTokens: number;
+  /** Head where the kept log begins: a snapshot there has no older one to fall back on. */
+  readonly start: string;
 }
+
+/** Whether packed bytes are the state at that head. */
+export type IsSound = (logHead: string, packed: Uint8Array) => boolean;
 
 export class SnapshotStore {
   readonly #state: ScriptedRedis;
@@ -79,20 +87,48 @@ export class SnapshotStore {
 
   /**
    * Removes what is not worth keeping; returns the heads that are kept, newest first. Newest means
-   * furthest in the log, not last written.
+   * furthest in the log, not last written. The one behind the horizon is sound, or the log begins there.
    */
-  async prune(conversation: ConversationId, log: LogPicture): Promise<string[]> {
+  async prune(conversation: ConversationId, log: LogPicture, isSound: IsSound): Promise<string[]> {
     const heads = await this.heads(conversation);
     const present = await this.#present(conversation, heads);
     const useful = present.filter((head) => log.heads.has(head));
-    const reachable = useful.find((head) => tokensOf(head) <= log.horizonTokens);
+    // One whose worker died before it could confirm it is as good as the others.
+    await Promise.all(useful.map(async (head) => this.confirm(conversation, head)));
+    const behind = useful.filter((head) => tokensOf(head) <= log.horizonTokens);
+    const reachable = await this.#firstSound(conversation, behind, { isSound, last: log.start });
     const next = useful.findLast((head) => tokensOf(head) > log.horizonTokens);
-    const kept = useful.filter((head, index) => index === 0 || head === reachable || head === next);
+    const [newest] = useful;
+    const kept = useful.filter((head) => [newest, reachable, next].includes(head));
     await this.drop(
       conversation,
       heads.filter((head) => !kept.includes(head)),
     );
     return kept;
+  }
+
+  /** The first of them that is there and sound, or `last`, which is not asked. */
+  async #firstSound(
+    conversation: ConversationId,
+    heads: readonly string[],
+    { isSound, last }: { readonly isSound: IsSound; readonly last: string },
+  ): Promise<string | null> {
+    for (const head of heads) {
+      if (head === last) return head;
+      const packed = await this.#opened(conversation, head);
+      if (packed !== null && isSound(head, packed)) return head;
+    }
+    return null;
+  }
+
+  /** Null for one that is gone or does not open. */
+  async #opened(conversation: ConversationId, logHead: string): Promise<Buffer | null> {
+    try {
+      return await this.read(conversation, logHead);
+    } catch (error) {
+      if (error instanceof EyrieError) return null;
+      throw error;
+    }
   }
 
   async drop(conversation: ConversationId, heads: readonly string[]): Promise<void> {

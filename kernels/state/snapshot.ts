@@ -105,25 +105,13 @@ export function unpackSnapshot(
   snapshot: Uint8Array,
   expected: SnapshotExpectation,
 ): UnpackedSnapshot {
-  const bytes = Buffer.from(snapshot.buffer, snapshot.byteOffset, snapshot.byteLength);
-  if (bytes.length < fixedBytes + crcBytes) return refused("truncated");
-  if (!bytes.subarray(0, magic.length).equals(magic)) return refused("bad-magic");
-  if (bytes.readUInt16LE(8) !== snapshotFormatVersion) return refused("unknown-version");
-  const end = bytes.length - crcBytes;
-  const fingerprintEnd = fixedBytes + bytes.readUInt8(36);
-  const numericClassEnd = fingerprintEnd + bytes.readUInt8(37);
-  const payloadStart = bytes.readUInt32LE(12);
-  const payloadBytes = bytes.readUInt32LE(32);
-  if (payloadStart + payloadBytes > end) return refused("truncated");
-  if (payloadStart + payloadBytes < end || numericClassEnd > payloadStart) {
-    return refused("wrong-size");
-  }
-  if (bytes.readUInt32LE(end) !== crc32(bytes.subarray(0, end))) return refused("bad-checksum");
+  const frame = frameOf(snapshot);
+  if (typeof frame === "string") return refused(frame);
   // From here on the bytes are as they were written; what is left is whether they fit the reader.
+  const { bytes, end, header, payloadStart } = frame;
   const codec = codecsByNumber.get(bytes.readUInt8(10));
   if (codec === undefined || bytes.readUInt8(11) > zstd) return refused("unknown-codec");
-  const fingerprint = bytes.toString("utf8", fixedBytes, fingerprintEnd);
-  if (fingerprint !== expected.fingerprint) return refused("wrong-model");
+  if (header.fingerprint !== expected.fingerprint) return refused("wrong-model");
   const elements = bytes.readUInt32LE(28);
   const headSize = bytes.readUInt8(38);
   if (elements !== expected.stateLength || headSize !== expected.headSize) {
@@ -136,13 +124,43 @@ export function unpackSnapshot(
 
   const state = new Float32Array(elements);
   decodeState(codec, encoded, { state, rowLength: headSize });
+  return { kind: "snapshot", header, state };
+}
+
+/** What a snapshot says of itself, of whatever model it is; null for one that is not as it was written. */
+export function headerOfSnapshot(snapshot: Uint8Array): SnapshotHeader | null {
+  const frame = frameOf(snapshot);
+  return typeof frame === "string" ? null : frame.header;
+}
+
+interface Frame {
+  readonly bytes: Buffer;
+  readonly header: SnapshotHeader;
+  /** Of the payload. */
+  readonly payloadStart: number;
+  readonly end: number;
+}
+
+function frameOf(snapshot: Uint8Array): Frame | SnapshotRefusal {
+  const bytes = Buffer.from(snapshot.buffer, snapshot.byteOffset, snapshot.byteLength);
+  if (bytes.length < fixedBytes + crcBytes) return "truncated";
+  if (!bytes.subarray(0, magic.length).equals(magic)) return "bad-magic";
+  if (bytes.readUInt16LE(8) !== snapshotFormatVersion) return "unknown-version";
+  const end = bytes.length - crcBytes;
+  const fingerprintEnd = fixedBytes + bytes.readUInt8(36);
+  const numericClassEnd = fingerprintEnd + bytes.readUInt8(37);
+  const payloadStart = bytes.readUInt32LE(12);
+  const payloadBytes = bytes.readUInt32LE(32);
+  if (payloadStart + payloadBytes > end) return "truncated";
+  if (payloadStart + payloadBytes < end || numericClassEnd > payloadStart) return "wrong-size";
+  if (bytes.readUInt32LE(end) !== crc32(bytes.subarray(0, end))) return "bad-checksum";
   const header = {
-    fingerprint,
+    fingerprint: bytes.toString("utf8", fixedBytes, fingerprintEnd),
     numericClass: bytes.toString("utf8", fingerprintEnd, numericClassEnd),
     tokenPosition: Number(bytes.readBigUInt64LE(16)),
     tokenLogChecksum: bytes.readUInt32LE(24),
   };
-  return { kind: "snapshot", header, state };
+  return { bytes, header, payloadStart, end };
 }
 
 function refused(reason: SnapshotRefusal): UnpackedSnapshot {

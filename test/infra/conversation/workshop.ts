@@ -13,6 +13,7 @@ import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { SnapshotStore } from "#infra/snapshot/snapshot.ts";
 import type { ConversationId, ReplyRecord, Turn } from "#infra/turn/index.ts";
 import { WakeBell } from "#infra/wake/wake.ts";
+import { packSnapshot } from "#kernels/state/snapshot.ts";
 import { RedisServer } from "#test/redis/server.ts";
 import { aRecord, aTurn } from "../turns.ts";
 
@@ -110,14 +111,30 @@ export class Workshop {
   }
 
   /** A snapshot where the log ends now, as a worker leaves it. */
-  async snapshot(conversation: ConversationId, logHead: string): Promise<void> {
-    await this.snapshots.write(conversation, logHead, Buffer.from(`state at ${logHead}`));
+  async snapshot(
+    conversation: ConversationId,
+    logHead: string,
+    packed = Buffer.from(`state at ${logHead}`),
+  ): Promise<void> {
+    await this.snapshots.write(conversation, logHead, packed);
     await this.snapshots.confirm(conversation, logHead);
   }
 
   async logHead(conversation: ConversationId): Promise<string> {
     return (await this.truth.hget(conversationKeys(conversation).meta, "logHead")) ?? "0:0:0";
   }
+}
+
+/** A state as a worker packs it, for those who look into it. */
+export function packedState(logHead: string): Buffer<ArrayBuffer> {
+  const { crc, tokens } = parseLogHead(logHead);
+  const header = {
+    fingerprint: "f",
+    numericClass: "test",
+    tokenPosition: tokens,
+    tokenLogChecksum: crc,
+  };
+  return packSnapshot(new Float32Array(64), header, { codec: "f32", headSize: 8 });
 }
 
 /** Names and values of all that a server holds, one line each; binary values as latin1. */

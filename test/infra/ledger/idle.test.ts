@@ -12,7 +12,7 @@ import {
   turnId,
   userId,
 } from "#infra/turn/index.ts";
-import { Workshop } from "../conversation/workshop.ts";
+import { packedState, Workshop } from "../conversation/workshop.ts";
 
 /** DESIGN §4. */
 const idleBytesMax = 4096;
@@ -59,7 +59,7 @@ async function ordinaryTurn(index: number): Promise<void> {
   });
   await workshop.ledger.markDelivered(conversation, key);
   const logHead = await workshop.logHead(conversation);
-  await workshop.snapshot(conversation, logHead);
+  await workshop.snapshot(conversation, logHead, packedState(logHead));
   const hold = await workshop.mailbox.hold(conversation, logHead);
   if (hold === null) throw new Error("not held");
   expect(await retain(workshop, hold, parseLogHead(logHead))).toBe(true);

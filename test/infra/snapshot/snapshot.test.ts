@@ -37,7 +37,8 @@ async function keep(...heads: readonly string[]): Promise<void> {
 }
 
 async function prune(heads: readonly string[], horizonTokens: number): Promise<string[]> {
-  return store.prune(conversation, { heads: new Set(heads), horizonTokens });
+  const log = { heads: new Set(heads), horizonTokens, start: "0:0:0" };
+  return store.prune(conversation, log, (_, packed) => bytes(8, 1).equals(packed));
 }
 
 test.each([1, chunkBytesMax, chunkBytesMax + 1, 3 * chunkBytesMax])(
