@@ -21,7 +21,7 @@ import { type Export, exportConversation } from "./export.ts";
 import { type Forgotten, forgetUser } from "./forget-user.ts";
 import { conversationsWith } from "./people.ts";
 
-/** Snapshots may go between the look at the log and the copy; the next look finds newer ones. */
+/** Snapshots may go between the look at the log and the copy; the next look finds those that stay. */
 const forkTriesMax = 5;
 
 export type ForkOutcome =
@@ -98,8 +98,9 @@ export class Conversations {
 
   /**
    * Begins `to` with everything that `from` remembers. Costs the copy of a few states and of the
-   * kept log, however long the conversation is. Two steps, each of which may be done again: the
-   * snapshots, which nobody reads before there is a log, then the log, in one atom.
+   * kept log, however long the conversation is. Three steps, each of which may be done again: the
+   * snapshots, which nobody reads before there is a log, then the log, in one atom, then the
+   * snapshots are made to stay. Cut off before its log is there, a fork leaves nothing after a minute.
    */
   async fork(
     from: ConversationId,
@@ -108,16 +109,27 @@ export class Conversations {
   ): Promise<ForkOutcome> {
     for (let tries = 1; ; tries++) {
       const there = await this.#planting.whose(to);
-      if (there !== null) return { kind: there === operation ? "forked" : "taken" };
+      if (there === operation) return this.#forked(to, true);
+      if (there !== null) return { kind: "taken" };
       const cutting = await this.#planting.cut(from);
       if (cutting === null) return { kind: "empty" };
       const heads = await this.#snapshots.heads(from);
       const wanted = heads.filter((head) => cutting.heads.has(head));
       const copied = await this.#snapshots.copy(from, to, wanted);
-      if (!cutting.whole && copied.length === 0 && tries < forkTriesMax) continue;
-      const ours = await this.#planting.plant(to, cutting, operation);
-      return { kind: ours ? "forked" : "taken" };
+      const reaches =
+        cutting.whole || copied.some((head) => tokensOf(head) <= cutting.horizonTokens);
+      if (!reaches && tries < forkTriesMax) continue;
+      return this.#forked(to, await this.#planting.plant(to, cutting, operation));
     }
+  }
+
+  /** What lies on its log stays, whether this run copied it, one that was cut off, or one of two that met. */
+  async #forked(to: ConversationId, ours: boolean): Promise<ForkOutcome> {
+    const onLog = (await this.#planting.cut(to))?.heads;
+    for (const head of await this.#snapshots.heads(to)) {
+      if (onLog?.has(head) === true) await this.#snapshots.confirm(to, head);
+    }
+    return { kind: ours ? "forked" : "taken" };
   }
 
   async export(conversation: ConversationId): Promise<Export> {
@@ -168,4 +180,8 @@ export class Conversations {
 
 function epochOf(logHead: string): number {
   return Number(logHead.split(":")[0]);
+}
+
+function tokensOf(logHead: string): number {
+  return Number(logHead.split(":")[1]);
 }

@@ -7,6 +7,7 @@ import { blockPlace, pastTurnPlace } from "#infra/redis/places.ts";
 import { plainRecords, type Records } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
+import { decodePastTurn } from "./past-turn.ts";
 import { earliest, type Speaker, speakerField, speakerOf } from "./speakers.ts";
 import { readStanding, type Standing } from "./standing.ts";
 import { decodeLog, formatLogHead, parseLogHead } from "./tokenlog.ts";
@@ -19,6 +20,8 @@ export interface Cutting extends Standing {
   readonly heads: ReadonlySet<string>;
   /** The log reaches back to its beginning, so no snapshot is needed. */
   readonly whole: boolean;
+  /** Tokens before the oldest turn that can be taken back: a snapshot there or before is needed. */
+  readonly horizonTokens: number;
 }
 
 export class Planting {
@@ -43,7 +46,10 @@ export class Planting {
     const spoke = earliest(
       standing.speakers.map((one) => speakerOf(conversation, one, this.#records)),
     );
-    return { ...standing, blocks, turns, spoke, source: conversation, heads, whole };
+    const [oldest] = turns;
+    const horizonTokens = (oldest === undefined ? head : decodePastTurn(oldest).from).tokens;
+    const source = conversation;
+    return { ...standing, blocks, turns, spoke, source, heads, whole, horizonTokens };
   }
 
   /** The operation that planted this conversation, "" for one that grew by itself, null for none. */

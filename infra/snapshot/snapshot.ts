@@ -171,8 +171,8 @@ export class SnapshotStore {
   }
 
   /**
-   * Gives `to` the snapshots of `from` at `heads`; returns those that could be copied. What the
-   * source needs is not touched. Plain ones do not pass through this process; sealed ones open at one
+   * Gives `to` the snapshots of `from` at `heads`, to be confirmed; returns those that could be copied.
+   * What the source needs is not touched, nor what `to` has. Plain ones do not pass through this process; sealed ones open at one
    * place only, so they are sealed anew.
    */
   async copy(
@@ -182,10 +182,9 @@ export class SnapshotStore {
   ): Promise<string[]> {
     const copied: string[] = [];
     for (const head of heads) {
-      if (!(await this.#copyOne(from, to, head))) continue;
-      await this.#state.persist(snapshotKey(to, head));
-      await this.#state.zadd(snapshotIndexKey(to), order(head), head);
-      await this.#state.persist(snapshotIndexKey(to));
+      const has = (await this.#state.ttl(snapshotKey(to, head))) === -1;
+      if (!has && !(await this.#copyOne(from, to, head))) continue;
+      await this.#name(to, head);
       copied.push(head);
     }
     return copied;
@@ -207,7 +206,13 @@ export class SnapshotStore {
   async #copyOne(from: ConversationId, to: ConversationId, head: string): Promise<boolean> {
     const target = snapshotKey(to, head);
     if (this.#records.ring === null && !isCluster(this.#state)) {
-      return (await this.#state.copy(snapshotKey(from, head), target, "REPLACE")) === 1;
+      const [copied] =
+        (await this.#state
+          .multi()
+          .copy(snapshotKey(from, head), target, "REPLACE")
+          .expire(target, unconfirmedSeconds)
+          .exec()) ?? [];
+      return copied?.[1] === 1;
     }
     const packed = await this.read(from, head);
     if (packed === null) return false;

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { undoTurnsMax } from "#infra/ledger/past-turn.ts";
 import { parseLogHead } from "#infra/ledger/tokenlog.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
+import { unconfirmedSeconds } from "#infra/snapshot/snapshot.ts";
 import { conversationId } from "#infra/turn/index.ts";
 import { aConversation, aTurn } from "../turns.ts";
 import { everything, Workshop } from "./workshop.ts";
@@ -99,6 +100,67 @@ test("cut between its steps leaves nothing that is ever read, and repeats to the
   await workshop.exchange(source, 600);
   expect(await workshop.conversations.fork(source, target, "order")).toEqual({ kind: "forked" });
   expect(await workshop.logHead(target)).toBe(await workshop.logHead(source));
+});
+
+test("cut between its steps, and of a source that is deleted then: nothing of it stays", async () => {
+  await grow();
+  const { state, truth } = workshop;
+  const plant = truth.plantConversation.bind(truth);
+  truth.plantConversation = async () => {
+    throw new Error("killed here");
+  };
+  try {
+    await expect(workshop.conversations.fork(source, target, "order")).rejects.toThrow("killed");
+  } finally {
+    truth.plantConversation = plant;
+  }
+  await workshop.conversations.delete(source);
+  expect(await workshop.conversations.fork(source, target, "order")).toEqual({ kind: "empty" });
+  const left = await state.keys(`*${target}*`);
+  expect(left).toHaveLength(4);
+  for (const key of left) {
+    expect(await state.ttl(key)).toBeGreaterThan(0);
+    expect(await state.ttl(key)).toBeLessThanOrEqual(unconfirmedSeconds);
+  }
+});
+
+test("cut off before its snapshots were made to stay, it makes them stay when it is repeated", async () => {
+  await grow();
+  const { state } = workshop;
+  await workshop.conversations.fork(source, target, "order");
+  const keys = await state.keys(`*${target}*`);
+  expect(keys).toHaveLength(4);
+  for (const key of keys) expect(await state.ttl(key)).toBe(-1);
+  for (const key of keys) await state.expire(key, unconfirmedSeconds);
+  expect(await workshop.conversations.fork(source, target, "order")).toEqual({ kind: "forked" });
+  for (const key of keys) expect(await state.ttl(key)).toBe(-1);
+});
+
+test("looks again when the source's worker saves meanwhile: the fork can take back as much", async () => {
+  await grow();
+  const { truth } = workshop;
+  const read = truth.readConversationBuffer.bind(truth);
+  let reads = 0;
+  truth.readConversationBuffer = async (...args) => {
+    const standing = await read(...args);
+    // Of the three snapshots only those remain that the log as it was read does not reach back to.
+    if (++reads === 1) {
+      const heads = await workshop.snapshots.heads(source);
+      await workshop.exchange(source, 600);
+      await workshop.snapshots.drop(source, heads.slice(2));
+    } else if (reads === 2) {
+      await workshop.snapshot(source, third);
+    }
+    return standing;
+  };
+  const third = (await workshop.snapshots.heads(source)).at(-1) ?? "";
+  try {
+    expect(await workshop.conversations.fork(source, target)).toEqual({ kind: "forked" });
+  } finally {
+    truth.readConversationBuffer = read;
+  }
+  expect(await workshop.logHead(target)).toBe(await workshop.logHead(source));
+  expect(await workshop.snapshots.heads(target)).toContain(third);
 });
 
 test("never touches a conversation that is somebody else's", async () => {

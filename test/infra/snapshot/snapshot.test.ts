@@ -124,13 +124,20 @@ test("dropping all takes what has no name yet, and nothing of a neighbour", asyn
   expect(await store.heads(neighbour)).toEqual(["0:10:1"]);
 });
 
-test("a copy stays, is whole and independent", async () => {
+test("a copy is whole and independent, and stays when it is confirmed", async () => {
   const other = aConversation("other");
   const packed = bytes(2 * chunkBytesMax + 3, 4);
   await store.write(conversation, "0:10:1", packed);
   expect(await store.copy(conversation, other, ["0:10:1", "0:99:9"])).toEqual(["0:10:1"]);
   await store.dropAll(conversation);
   expect((await store.read(other, "0:10:1"))?.equals(packed)).toBe(true);
-  expect(await state.ttl(snapshotKey(other, "0:10:1"))).toBe(-1);
-  expect(await state.ttl(snapshotIndexKey(other))).toBe(-1);
+  const names = [snapshotKey(other, "0:10:1"), snapshotIndexKey(other)];
+  for (const name of names) expect(await state.ttl(name)).toBeGreaterThan(0);
+  await store.confirm(other, "0:10:1");
+  for (const name of names) expect(await state.ttl(name)).toBe(-1);
+  // Copied once more, one that stays is not touched.
+  await store.write(conversation, "0:10:1", bytes(8, 9));
+  expect(await store.copy(conversation, other, ["0:10:1"])).toEqual(["0:10:1"]);
+  expect((await store.read(other, "0:10:1"))?.equals(packed)).toBe(true);
+  for (const name of names) expect(await state.ttl(name)).toBe(-1);
 });
