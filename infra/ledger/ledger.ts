@@ -4,14 +4,13 @@
  * Promises: a turn commits once; its state, its record and its leaving the mailbox are one atom; a
  * record stays until it is delivered and 30 days longer. What a user finally sees is read here.
  */
-import { EyrieError } from "#infra/errors/error.ts";
 import { bucketCount, bucketKeys, conversationKeys, outboxMember } from "#infra/redis/keys.ts";
 import { blockPlace, pastTurnPlace, replyPlace } from "#infra/redis/places.ts";
 import { asRot, plainRecords, type Records } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import {
   type ConversationId,
-  conversationId,
+  isConversationId,
   type ReplyRecord,
   type TurnKey,
   turnId,
@@ -33,6 +32,8 @@ import {
 export const recordKeptSeconds = 30 * 24 * 3600;
 /** How long the last turn is kept so that it can be asked again; at most until the next one. */
 const lastKeptSeconds = 72 * 3600;
+/** `<conversation> <turn> <attempt>`, ids as Discord writes them. */
+const outboxWords = /^(\S+) (0|[1-9]\d{0,19}) (\d+)$/;
 
 /** What a commit proves itself with; a mailbox claim has it all. */
 export interface CommitClaim {
@@ -224,7 +225,7 @@ export class Ledger {
     };
   }
 
-  /** Replies committed but not marked delivered, oldest first within a bucket. */
+  /** Replies committed but not marked delivered, oldest first within a bucket; rot is passed over. */
   async outbox(): Promise<OutboxEntry[]> {
     const buckets = Array.from({ length: bucketCount }, async (_, bucket) =>
       this.#truth.zrange(bucketKeys(bucket).outbox, "0", "-1", "WITHSCORES"),
@@ -277,14 +278,18 @@ export class Ledger {
   }
 }
 
+/**
+ * A member that has rotted is passed over: whose reply it was, nobody can tell, and the others are to be
+ * shown.
+ */
 function parseOutbox(members: readonly string[]): OutboxEntry[] {
   const entries: OutboxEntry[] = [];
   for (let index = 0; index + 1 < members.length; index += 2) {
-    const match = /^(\S+) (\d+) (\d+)$/.exec(members[index] ?? "");
-    if (match === null) throw new EyrieError("RECORD_CORRUPT", { what: "outbox", reason: "entry" });
+    const [, conversation = "", turn = "", attempt] = outboxWords.exec(members[index] ?? "") ?? [];
+    if (!isConversationId(conversation)) continue;
     entries.push({
-      conversation: conversationId(match[1] ?? ""),
-      key: { turn: turnId(match[2] ?? ""), attempt: Number(match[3]) },
+      conversation,
+      key: { turn: turnId(turn), attempt: Number(attempt) },
       committedAtMs: Number(members[index + 1]),
     });
   }

@@ -219,6 +219,19 @@ describe("commit", () => {
     expect(await truth.ttl(conversationKeys(conversation).reply(key))).toBeGreaterThan(29 * 86_400);
   });
 
+  test("one flipped bit in the outbox hides no other reply", async () => {
+    const origin = { kind: "discord-message", channelId: "5", messageId: "1" } as const;
+    await mailbox.append(aTurn(1, { origin }));
+    await commit(await claimed());
+    const { outbox } = conversationKeys(conversation);
+    const member = Buffer.from(`${conversation} 20 0`);
+    for (let bit = 0; bit < 8 * member.length; bit++) {
+      await truth.zadd(outbox, 1, flipped(member, bit));
+    }
+    const keys = (await ledger.outbox()).map(({ key }) => key);
+    expect(keys).toContainEqual({ turn: "1", attempt: 0 });
+  });
+
   test("happens once", async () => {
     await mailbox.append(aTurn(1));
     const claim = await claimed();
