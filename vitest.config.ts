@@ -10,6 +10,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts", ...(long ? ["test/long/**/*.long.ts"] : [])],
     pool: "forks",
+    // As infra/setup/launch.mjs does, for tests that are started without it.
+    env: { ORT_DISABLE_TELEMETRY: "1" },
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 30_000,

@@ -31,6 +31,8 @@ export async function runTypeScript(root, file, args) {
   const bin = join(root, "node_modules", ".bin");
   const path = (process.env.PATH ?? "").split(delimiter).filter((entry) => entry !== bin);
   process.env.PATH = [bin, ...path].join(delimiter);
+  // onnxruntime would read the command line, prompt and all, and report to its maker.
+  process.env.ORT_DISABLE_TELEMETRY = "1";
   process.env.GLIBC_TUNABLES = withHugePages(process.env.GLIBC_TUNABLES);
   if (node === realpathSync(process.execPath)) {
     process.argv.splice(1, process.argv.length, program, ...args);

@@ -1,9 +1,15 @@
 import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
+import { writeRandomModel } from "#kernels/model/random-model.ts";
 import { eyrie } from "./eyrie.ts";
 
 const eaglet = resolve(import.meta.dirname, "../../../kernels/models/eaglet");
+const directory = mkdtempSync(join(tmpdir(), "eyrie-verbs-"));
+
+afterAll(() => rmSync(directory, { recursive: true }));
 
 interface Logits {
   readonly logits: readonly number[];
@@ -69,6 +75,16 @@ test("generate repeats itself with equal seeds and not with others", async () =>
   const [first, again, other] = await Promise.all([run("a"), run("a"), run("b")]);
   expect(first).toBe(again);
   expect(first).not.toBe(other);
+});
+
+test("the engine opens however long the command line is", async () => {
+  const path = join(directory, "small");
+  const shape = { layers: 1, heads: 1, headSize: 8, ffnWidth: 8, vocabSize: 16 };
+  writeRandomModel(path, shape, { seed: 1 });
+  const tokens = `1,${" ".repeat(100_000)}2`;
+  const { code, out } = await eyrie(["logits", "--model", path, "--tokens", tokens]);
+  expect(code).toBe(0);
+  expect((JSON.parse(out) as Logits).logits).toHaveLength(16);
 });
 
 test("a reader that leaves early is no error", () => {

@@ -180,6 +180,12 @@ describe("the launcher", () => {
     await vi.waitFor(() => expect(isAlive(pid)).toBe(false), 8_000);
   });
 
+  test("keeps onnxruntime from reporting to its maker", async () => {
+    const checkout = await makeCheckout();
+    await checkout.write("tell.ts", "console.log(process.env.ORT_DISABLE_TELEMETRY);");
+    expect((await checkout.run("--run", "tell.ts")).stdout).toBe("1\n");
+  });
+
   test("puts the commands of the packages first on PATH, and starts no Node of another age", async () => {
     const checkout = await makeCheckout();
     await checkout.write("path.ts", "console.log(process.env.PATH?.split(':')[0]);");
