@@ -12,8 +12,8 @@ import { type Variant, variantTensors } from "./quantise/layout.ts";
 import { bytesPerElement, type Dtype } from "./safetensors-header.ts";
 
 const processBytes = 100 << 20;
-/** `prefillTokensMax` of the worker's scheduler. */
-const promptTokens = 256;
+/** Tokens of a prompt that a step is fed at most: `prefillTokensMax` of the worker's scheduler. */
+export const promptTokensMax = 256;
 const activationRows = 10;
 const fp32Bytes = 4;
 
@@ -36,7 +36,7 @@ export function memoryNeeds(
   const statesBytes = 2 * slots * fp32Bytes * stateLength(config);
   const logitsBytes = slots * fp32Bytes * config.vocabSize;
   const { layers, width } = config;
-  const activationBytes = fp32Bytes * activationRows * layers * width * promptTokens;
+  const activationBytes = fp32Bytes * activationRows * layers * width * promptTokensMax;
   const ownBytes = processBytes + statesBytes + logitsBytes + activationBytes;
   return { weightsBytes, statesBytes, bytes: weightsBytes + ownBytes };
 }

@@ -4,7 +4,7 @@
  */
 import { defaultSampling } from "#infra/config/model-card.ts";
 import { EyrieError } from "#infra/errors/error.ts";
-import { openBackend } from "../backend.ts";
+import { feed, openBackend } from "../backend.ts";
 import { openTokenizer } from "./tokenize.ts";
 import type { Quantise } from "#kernels/model/quantise/layout.ts";
 
@@ -48,7 +48,7 @@ export async function generate(options: GenerateOptions): Promise<void> {
     let tokens = writer.prompt;
     while (ids.length < options.maxTokens) {
       const sample = { seed, draw: ids.length, ...sampling };
-      const [row] = await backend.step({ rows: [{ slot: 0, tokens, want: "none", sample }] });
+      const row = await feed(backend, { slot: 0, tokens, want: "none", sample });
       if (row === undefined || row.token === null) throw new EyrieError("TURN_NOT_FINITE");
       if (row.token === endOfText) break;
       ids.push(row.token);

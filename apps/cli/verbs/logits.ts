@@ -1,7 +1,7 @@
 /** `eyrie logits`: what the model expects after some tokens; the same on every backend. */
 import { ModelError } from "#kernels/errors.ts";
 import type { Quantise } from "#kernels/model/quantise/layout.ts";
-import { openBackend } from "../backend.ts";
+import { feed, openBackend } from "../backend.ts";
 
 export async function logits(options: {
   readonly model: string;
@@ -17,7 +17,7 @@ export async function logits(options: {
     if (outside !== undefined) {
       throw new ModelError("TOKEN_OUT_OF_RANGE", { token: outside, vocabSize });
     }
-    const [row] = await backend.step({ rows: [{ slot: 0, tokens: options.tokens, want: "last" }] });
+    const row = await feed(backend, { slot: 0, tokens: options.tokens, want: "last" });
     const values = [...(row?.logits ?? [])];
     const output =
       options.top === undefined ? { logits: values } : { top: top(values, options.top) };
