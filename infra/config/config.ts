@@ -17,18 +17,21 @@ const optionalText = z
   .optional()
   .transform((text) => (text === undefined || text.trim() === "" ? undefined : text.trim()));
 
+function emptyIsUnset<T extends z.ZodType>(schema: T) {
+  return z.preprocess((value) => (value === "" ? undefined : value), schema);
+}
+
 function integer(fallback: number, min: number, max: number) {
-  return z.preprocess(
-    (value) => (value === "" ? undefined : value),
-    z.coerce.number().int().min(min).max(max).default(fallback),
-  );
+  return emptyIsUnset(z.coerce.number().int().min(min).max(max).default(fallback));
 }
 
 function choice<const T extends readonly [string, ...string[]]>(values: T, fallback: T[number]) {
-  return z.preprocess(
-    (value) => (value === "" ? undefined : value),
-    z.enum(values).default(fallback as never),
-  );
+  return emptyIsUnset(z.enum(values).default(fallback as never));
+}
+
+function path(fallback: string) {
+  const inProject = resolve(projectRoot, fallback);
+  return emptyIsUnset(z.string().default(inProject)).transform((text) => resolve(text));
 }
 
 const redisUrl = optionalText.refine(
@@ -37,10 +40,7 @@ const redisUrl = optionalText.refine(
 );
 
 function address(fallback: string) {
-  return z.preprocess(
-    (value) => (value === "" ? undefined : value),
-    z.url({ protocol: /^https?$/ }).default(fallback),
-  );
+  return emptyIsUnset(z.url({ protocol: /^https?$/ }).default(fallback));
 }
 
 export const configSchema = z.object({
@@ -51,26 +51,19 @@ export const configSchema = z.object({
     "Redis for state: snapshots and live text; likewise. Empty: Eyrie runs its own.",
   ),
   DISCORD_TOKEN: optionalText.describe("Bot token. Empty: no gateway, talk with `eyrie chat`."),
-  DISCORD_API_URL: z
-    .url()
-    .default("https://discord.com/api")
-    .describe("Base of Discord's REST API; point it at the double to try without Discord."),
-  EYRIE_HOME: z
-    .string()
-    .default(resolve(projectRoot, ".eyrie"))
-    .transform((path) => resolve(path))
-    .describe("Folder for everything Eyrie writes on this machine."),
+  DISCORD_API_URL: emptyIsUnset(z.url().default("https://discord.com/api")).describe(
+    "Base of Discord's REST API; point it at the double to try without Discord.",
+  ),
+  EYRIE_HOME: path(".eyrie").describe("Folder for everything Eyrie writes on this machine."),
   EYRIE_PROFILE: choice(["demo", "production"], "demo").describe(
     "`production` refuses an unsafe Redis and to run without `EYRIE_KEYS`; logs are JSON.",
   ),
   EYRIE_KEYS: optionalText.describe(
     "Keys that encrypt what people said, or the absolute path of a file of them (`eyrie keys`).",
   ),
-  EYRIE_MODEL: z
-    .string()
-    .default(resolve(projectRoot, "kernels/models/eaglet"))
-    .transform((path) => resolve(path))
-    .describe("Model directory that the worker runs and the gateway asks for."),
+  EYRIE_MODEL: path("kernels/models/eaglet").describe(
+    "Model directory that the worker runs and the gateway asks for.",
+  ),
   HF_ENDPOINT: address("https://huggingface.co").describe(
     "Hub that `eyrie model pull` takes models from; a mirror's address works too.",
   ),
@@ -104,10 +97,9 @@ export const configSchema = z.object({
   EYRIE_LOCALE: choice(["en-US", "de", "ja"], "en-US").describe(
     "Language of the terminal, and in Discord where nothing better is known.",
   ),
-  EYRIE_HTTP_HOST: z
-    .string()
-    .default("127.0.0.1")
-    .describe("Address that /live, /ready and /metrics listen on."),
+  EYRIE_HTTP_HOST: emptyIsUnset(z.string().default("127.0.0.1")).describe(
+    "Address that /live, /ready and /metrics listen on.",
+  ),
   EYRIE_WORKER_PORT: integer(7801, 0, 65535).describe("Port of the worker's health pages; 0: any."),
   EYRIE_GATEWAY_PORT: integer(7802, 0, 65535).describe(
     "Port of the gateway's health pages; 0: any.",
