@@ -9,7 +9,7 @@
 import { type Config, loadConfig } from "#infra/config/config.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import { fallbackLocale, loadTranslator } from "#infra/i18n/i18n.ts";
-import { createLog, errorFields, type Log } from "#infra/telemetry/log.ts";
+import { createLog, errorFields, type Log, printable } from "#infra/telemetry/log.ts";
 
 /** A close that takes longer is cut off. */
 const closeMsMax = 25_000;
@@ -67,7 +67,7 @@ export async function reportError(error: unknown, locale: string): Promise<void>
   const known =
     error instanceof EyrieError ? error : new EyrieError("INTERNAL", {}, { cause: error });
   const translator = await loadTranslator();
-  const text = translator.error(translator.resolve(locale), known);
+  const text = printable(translator.error(translator.resolve(locale), known));
   process.stderr.write(`${known.code}: ${text}\n`);
   process.exitCode = known.exitCode;
   const debugging = ["debug", "trace"].includes(process.env["EYRIE_LOG_LEVEL"] ?? "");

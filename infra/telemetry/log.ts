@@ -51,6 +51,11 @@ export function errorFields(error: unknown): LogFields {
   return { error: "unknown" };
 }
 
+/** For a terminal: words of others, such as a model's, may not steer it. */
+export function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, "");
+}
+
 const standardError = 2;
 /** A reader that is slower than us is waited for so long between two tries. */
 const retryMs = 10;
@@ -137,7 +142,7 @@ function readableStream(): DestinationStream {
       const rest = Object.entries(fields).map(([key, value]) => `${key}=${value}`);
       const clock = String(time).slice(11, 19);
       const head = `${styleText("gray", clock)} ${styleText(colour, String(name).padEnd(8))}`;
-      process.stderr.write(`${head} ${event} ${styleText("gray", rest.join(" "))}\n`);
+      process.stderr.write(`${head} ${event} ${styleText("gray", printable(rest.join(" ")))}\n`);
     },
   };
 }

@@ -26,6 +26,12 @@ test("an operating error is one line with its code, in the operator's language",
   expect(await reported(error, "ja")).not.toBe(english);
 });
 
+test("words of others in it do not steer the terminal", async () => {
+  const reason = 'Unrecognized key: "\u001b[2Jboo\u0007\n"';
+  const line = await reported(new EyrieError("MODEL_BROKEN", { path: "/m\u009b1m", reason }));
+  expect(line).toMatch(/^MODEL_BROKEN: [^\p{Cc}]*\[2Jboo[^\p{Cc}]*\n$/u);
+});
+
 test("bad usage counts as such", async () => {
   await reported(new EyrieError("USAGE", { reason: "x" }));
   expect(process.exitCode).toBe(2);

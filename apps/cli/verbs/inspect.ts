@@ -9,6 +9,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
 import { loadConfig } from "#infra/config/config.ts";
 import { isShard, weightsAmong } from "#infra/hub/selection.ts";
+import { printable } from "#infra/telemetry/log.ts";
 import { type ModelConfig, stateLength } from "#kernels/model/config.ts";
 import { openWeights } from "#kernels/model/formats/container.ts";
 import { wholeModel } from "#kernels/model/formats/whole.ts";
@@ -206,7 +207,7 @@ function describe(facts: Facts): string {
   const snapshots = stateCodecs.map((codec) => `${codec} ${bytes(facts.snapshotBytes[codec])}`);
   const parts = [
     table([
-      ["model", facts.name ?? basename(facts.directory)],
+      ["model", printable(facts.name ?? basename(facts.directory))],
       ["path", facts.directory],
       ["format", facts.format],
       ...(fingerprint === null ? [] : ([["fingerprint", fingerprint]] as const)),
@@ -252,9 +253,4 @@ function cardRows(card: Facts["card"]): (readonly [string, string])[] {
     const line = typeof text === "string" ? text : JSON.stringify(text);
     return [printable(name), printable(line.replace(/\s+/g, " ").slice(0, cardCharactersMax))];
   });
-}
-
-/** A model's own words may not steer the terminal. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, "");
 }

@@ -116,10 +116,14 @@ describe("a model directory", () => {
     expect((await inspect(at("bare"))).out).toContain("16, no file: runs by token ids only");
   });
 
-  test("whose card would steer the terminal", async () => {
+  test("whose name or card would steer the terminal", async () => {
     cpSync(eaglet, at("loud"), { recursive: true });
     const path = at("loud/model.json");
-    const description = JSON.parse(readFileSync(path, "utf8")) as { card: object };
+    const description = JSON.parse(readFileSync(path, "utf8")) as {
+      name: string;
+      card: object;
+    };
+    description.name = "loud\u001b]0;boo\u0007er";
     description.card = {
       about: "\u001b[2Jboo\u0007",
       links: { home: "x" },
@@ -128,6 +132,7 @@ describe("a model directory", () => {
     writeFileSync(path, JSON.stringify(description));
     const { code, out } = await inspect(at("loud"));
     expect(code).toBe(0);
+    expect(out).toMatch(/^model +loud\]0;booer$/m);
     expect(out).toMatch(/^about +\[2Jboo$/m);
     expect(out).toContain('{"home":"x"}');
     expect(out.length).toBeLessThan(4000);
