@@ -4,9 +4,9 @@
  *
  * A state cannot unlearn one person, so the log is rolled back to before their first turn, with what
  * others said since; where that lies further back than the kept snapshots and log reach, or rot hides
- * where it lies, everything is forgotten. Order: what names their turns, then the log, whose list of speakers says that there
- * was something to do, then the states; so whoever is stopped in between finds the rest by the same
- * look the next time. Turns that come meanwhile are looked for again.
+ * where it lies, everything is forgotten. Order: what names their turns, then the log, whose list of
+ * speakers says that there was something to do, then the states; so whoever is stopped in between
+ * finds the rest by the same look the next time. Turns that come meanwhile are looked for again.
  */
 import { EyrieError } from "#infra/errors/error.ts";
 import type { History, Rewound } from "#infra/ledger/history.ts";

@@ -42,10 +42,11 @@ afterAll(async () => {
   await shop.close();
 });
 
+function note(message: string, fields: object): void {
+  logged.set(message, [...(logged.get(message) ?? []), fields]);
+}
+
 function anAnswerer(): Answerer {
-  const note = (message: string, fields: object): void => {
-    logged.set(message, [...(logged.get(message) ?? []), fields]);
-  };
   const log = { debug: note, info: note, warn: note, error: note } as unknown as AnswerParts["log"];
   const engine = {
     info: { config: {}, numericClass: "test", stateCodec: "f32", slots: 4 },

@@ -100,10 +100,9 @@ const draws: Readonly<Record<string, Draw>> = {
     const known = random.chance(0.7);
     const told = ["record", outboxMember(conversation, key), random.pick(["0", ...seconds])];
     return {
-      keys: [
-        ...[keys.lease, meta, mailbox, last, partial, dirty, outbox],
-        ...(known ? [keys.reply(key)] : []),
-      ],
+      keys: [keys.lease, meta, mailbox, last, partial, dirty, outbox].concat(
+        known ? keys.reply(key) : [],
+      ),
       args: [
         lease(random),
         `${1 + random.below(2)} ${mail(random)}`,
