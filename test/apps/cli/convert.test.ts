@@ -22,6 +22,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 const convert = (...args: string[]): Promise<Outcome> => eyrie(["model", "convert", ...args]);
 const at = (name: string): string => join(directory, name);
+const filesNamed = (part: string) => readdirSync(directory).filter((name) => name.includes(part));
 
 function expectError(outcome: Outcome, code: string, exitCode: 1 | 2): void {
   expect(errorLines(outcome)).toEqual([expect.stringMatching(new RegExp(`^${code}: .{20,}`))]);
@@ -136,12 +137,11 @@ test("a terminal that is closed leaves nothing behind", async () => {
   const child = spawn(process.execPath, ["eyrie.mjs", ...args], { cwd: root });
   let err = "";
   child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
-  const left = () => readdirSync(directory).filter((name) => name.includes("hung"));
-  await expect.poll(left, { timeout: 30_000 }).toHaveLength(1);
+  await expect.poll(() => filesNamed("hung"), { timeout: 30_000 }).toHaveLength(1);
   child.kill("SIGHUP");
   expect(await new Promise((done) => child.once("close", done))).toBe(1);
   expect(err).toMatch(/^CONVERT_STOPPED: /m);
-  expect(left()).toEqual([]);
+  expect(filesNamed("hung")).toEqual([]);
 });
 
 describe("what goes wrong", () => {

@@ -74,6 +74,8 @@ test.skipIf(!canMount).each([
   });
 });
 
+const mount = (path: string): string => `mkdir -p ${path} && mount -t tmpfs none ${path}`;
+
 /** Converts to where a disk is mounted. Prints how it ended and whether the work had begun. */
 const ontoDisk = `
 import { convertModel } from "#kernels/model/convert.ts";
@@ -94,7 +96,6 @@ test.skipIf(!canMount).each([
   const [input, parent] = [join(directory, "tiny"), join(directory, "parent")];
   const disk = join(parent, "disk");
   if (!existsSync(input)) writeRandomModel(input, shape, { seed: 1 });
-  const mount = (path: string): string => `mkdir -p ${path} && mount -t tmpfs none ${path}`;
   const command = `${mount(parent)} && ${mount(disk)} && ${remount} ${parent} && exec "$@"`;
   const args = [join(input, "weights.safetensors"), disk];
   const run = [process.execPath, "--input-type=module", "--eval", ontoDisk, ...args];
