@@ -24,9 +24,9 @@ try {
   await program.parseAsync(process.argv);
 } catch (error) {
   if (error instanceof CommanderError) {
-    // Help and version that were asked for end with 0; commander has printed them.
+    // Commander has printed help and version: those that were asked for end with 0, and the help of
+    // a command that was left without its verb counts as bad usage.
     if (error.code === "commander.help") {
-      process.stderr.write(program.helpInformation());
       process.exitCode = 2;
     } else if (error.exitCode !== 0) {
       await report(new EyrieError("USAGE", { reason: usageOf(error) }));

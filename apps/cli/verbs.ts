@@ -16,7 +16,7 @@ export function describeVerbs(program: Command): Command {
     .showSuggestionAfterError()
     .helpCommand(false)
     .exitOverride()
-    .configureOutput({ writeErr: () => {}, outputError: () => {} });
+    .configureOutput({ outputError: () => {} });
 
   verb(program, "start")
     .description("run the platform: Redis, a worker and, with DISCORD_TOKEN, the gateway")
@@ -252,8 +252,8 @@ function verb(parent: Command, name: string): Command {
 
 function sampled(command: Command): Command {
   return command
-    .option("--temperature <t>", "0 is greedy", number, defaultSampling.temperature)
-    .option("--top-p <p>", "nucleus, 0 to 1", number, defaultSampling.topP)
+    .option("--temperature <t>", "0 is greedy", notNegative, defaultSampling.temperature)
+    .option("--top-p <p>", "nucleus, 0 to 1", share, defaultSampling.topP)
     .option("--presence-penalty <p>", "once per word used", number, defaultSampling.presencePenalty)
     .option("--frequency-penalty <p>", "per use", number, defaultSampling.frequencyPenalty);
 }
@@ -270,6 +270,18 @@ function quantiseOption(): Option {
 function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("not a number");
+  return value;
+}
+
+function notNegative(text: string): number {
+  const value = number(text);
+  if (value < 0) throw new InvalidArgumentError("below 0");
+  return value;
+}
+
+function share(text: string): number {
+  const value = number(text);
+  if (value < 0 || value > 1) throw new InvalidArgumentError("not 0 to 1");
   return value;
 }
 

@@ -39,8 +39,17 @@ const redisUrl = optionalText.refine(
   "is no redis://, unix:, redis+sentinel://host,…/name or redis+cluster://host,… address",
 );
 
+function isPlain(address: string): boolean {
+  const url = URL.parse(address);
+  return url?.username === "" && url.password === "" && !/[?#]/.test(address);
+}
+
+/** Paths are put behind it, and lines about it print it: so no query, and nothing secret. */
 function address(fallback: string) {
-  return emptyIsUnset(z.url({ protocol: /^https?$/ }).default(fallback));
+  const plain = z
+    .url({ protocol: /^https?$/ })
+    .refine(isPlain, "must have no user name, password, ? or #");
+  return emptyIsUnset(plain.default(fallback));
 }
 
 export const configSchema = z.object({

@@ -55,6 +55,8 @@ describe("bad usage ends with 2", () => {
     [["logits", "--model", eaglet, "--tokens", "1", "--backend", "abacus"], "abacus"],
     [["generate", "--model", eaglet, "--prompt", "x", "--max-tokens", "-3"], "-3"],
     [["generate", "--model", eaglet, "--prompt", ""], "--prompt"],
+    [["generate", "--model", eaglet, "--prompt", "x", "--top-p", "5"], "--top-p"],
+    [["generate", "--model", eaglet, "--prompt", "x", "--temperature", "-1"], "--temperature"],
     [["start", "--only", "kitchen"], "kitchen"],
     [["chat", "--conversation", "a b", "--once", "x"], "--conversation"],
   ])("%j", async (args, named) => {
@@ -98,7 +100,9 @@ describe("weights", () => {
     const empty = join(directory, "empty");
     mkdirSync(empty);
     expectError(await inspect(empty), "MODEL_NOT_FOUND", 1);
-    expectError(await inspect(join(directory, "nowhere")), "MODEL_NOT_FOUND", 1);
+    const nowhere = await inspect(join(directory, "nowhere"));
+    expectError(nowhere, "MODEL_NOT_FOUND", 1);
+    expect(nowhere.err).toContain("Check the path");
   });
 
   test("truncated, garbled and foreign files", async () => {

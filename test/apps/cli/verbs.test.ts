@@ -39,6 +39,16 @@ describe("help", () => {
     expect(code).toBe(2);
     expect(out + err).toContain("Usage: eyrie");
   });
+
+  test.each(["model", "bench", "conversation", "keys"])(
+    "%s alone shows its own verbs and counts as bad usage",
+    async (group) => {
+      const { code, out, err } = await eyrie([group]);
+      expect({ code, out }).toEqual({ code: 2, out: "" });
+      expect(err).toMatch(new RegExp(`^Usage: eyrie ${group} `));
+      expect(err.match(/Usage:/g)).toHaveLength(1);
+    },
+  );
 });
 
 test("logits: the same on every backend", async () => {
