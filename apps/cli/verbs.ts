@@ -88,7 +88,7 @@ export function describeVerbs(program: Command): Command {
       "eps of the per-head norm; default: 64e-5, as World models",
       eps,
     )
-    .option("--name <name>", "what to call the model; default: the file's name", modelName)
+    .option("--name <name>", "what to call the model; default: the name of <in>", modelName)
     .option(
       "--quantise <list>",
       "comma-separated: none (the weights as they are), q8, q4",

@@ -56,7 +56,8 @@ const endured = await endure({
 const length = "turns" in options ? `--turns ${options.turns}` : `--minutes ${options.minutes}`;
 const repeat =
   `npm run soak -- ${length} --seed ${options.seed} --rate ${options.turnsPerSecond} ` +
-  `--channels ${options.channels} --fault-every ${options.faultEveryMs / 1_000}${values.sparing ? " --sparing" : ""}`;
+  `--channels ${options.channels} --fault-every ${options.faultEveryMs / 1_000}` +
+  (values.sparing ? " --sparing" : "");
 if (values.json) console.log(JSON.stringify({ ...endured, seed: options.seed, repeat }));
 else console.log(summary(endured));
 const { lost, duplicated, reordered, crossed } = endured;

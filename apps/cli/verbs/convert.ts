@@ -5,7 +5,7 @@
  * costs is measured by the onnx backend, with all cores, and told.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { loadConfig } from "#infra/config/config.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { exitWithParent } from "#infra/setup/parent.ts";
@@ -16,7 +16,7 @@ import { readVocabulary } from "#kernels/tokenizer/vocabulary.ts";
 import { bytes } from "../output.ts";
 import { ProgressBar } from "../progress.ts";
 import { askedToStop } from "../stop.ts";
-import { inspect } from "./inspect.ts";
+import { inspect, rawFile } from "./inspect.ts";
 
 export interface ConvertVerbOptions {
   readonly out: string;
@@ -32,9 +32,13 @@ export interface ConvertVerbOptions {
 
 export async function convert(input: string, options: ConvertVerbOptions): Promise<void> {
   exitWithParent();
-  const { vocab, groupNormEps, name, quantise, force, json } = options;
+  const { vocab, groupNormEps, quantise, force, json } = options;
   // Now: the current folder itself may be the one that is replaced.
   const out = resolve(options.out);
+  const file = rawFile(input);
+  // A file in a folder is called as the folder is: of Hugging Face all are "model".
+  const name =
+    options.name ?? (file === input ? undefined : basename(resolve(input)).slice(0, 100));
   const locale = loadConfig(process.env).EYRIE_LOCALE;
   const translator = await loadTranslator();
   const text: Text = (key, values = {}) => translator.text(locale, `terminal:${key}`, values);
@@ -43,7 +47,7 @@ export async function convert(input: string, options: ConvertVerbOptions): Promi
   let bar: ProgressBar | undefined;
   const work = { text, timeLeft, signal: asked, begin: () => bar?.clear() };
   try {
-    await convertModel(input, out, {
+    await convertModel(file, out, {
       vocabulary: vocab === undefined ? undefined : vocabularyFrom(vocab),
       groupNormEps,
       name,

@@ -134,9 +134,13 @@ async function rawFacts(path: string, slots: number): Promise<Facts> {
   }
 }
 
-/** A sharded model is its folder; else the file that `model list` would convert. */
-function rawFile(path: string): string {
-  if (!statSync(path).isDirectory()) return path;
+/**
+ * Of a folder the file that `model list` would convert. A sharded model is its folder, and so is a model
+ * directory of ours; what is no folder stays as it is.
+ */
+export function rawFile(path: string): string {
+  const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (!isFolder || existsSync(join(path, "model.json"))) return path;
   const file = weightsAmong(readdirSync(path));
   return file === null || isShard(file) ? path : join(path, file);
 }

@@ -74,6 +74,19 @@ test("the current folder is a place like any other", async () => {
   expect(readdirSync(at("here")).sort()).toEqual(["model.json", "weights.safetensors"]);
 });
 
+test("a folder with a .pth in it is converted as its file is, and gives the model its name", async () => {
+  mkdirSync(at("eagle-0.1"));
+  writePth(at("eagle-0.1/v5.pth"), weights());
+  const made = await convert(at("eagle-0.1"), "--out", at("from-folder"), "--json");
+  expect(made.code).toBe(0);
+  expect(JSON.parse(made.out)).toMatchObject({ name: "eagle-0.1", layers: 2 });
+  await convert(pth, "--out", at("from-file"));
+  const [one, other] = ["from-folder", "from-file"].map((name) =>
+    readFileSync(at(`${name}/weights.safetensors`)),
+  );
+  expect(one).toEqual(other);
+});
+
 test("a model without a vocabulary runs by token ids, from convert to generate", async () => {
   const shape = { layers: 2, heads: 2, headSize: 8, ffnWidth: 24, vocabSize: 40 };
   writeRandomModel(at("random"), shape, { seed: 3 });
