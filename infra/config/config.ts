@@ -39,9 +39,9 @@ const redisUrl = optionalText.refine(
   "is no redis://, unix:, redis+sentinel://host,…/name or redis+cluster://host,… address",
 );
 
-function isPlain(address: string): boolean {
-  const url = URL.parse(address);
-  return url?.username === "" && url.password === "" && !/[?#]/.test(address);
+function isPlain(text: string): boolean {
+  const url = URL.parse(text);
+  return url?.username === "" && url.password === "" && !/[?#]/.test(text);
 }
 
 /** Paths are put behind it, and lines about it print it: so no query, and nothing secret. */
