@@ -172,8 +172,8 @@ export class SnapshotStore {
 
   /**
    * Gives `to` the snapshots of `from` at `heads`, to be confirmed; returns those that could be copied.
-   * What the source needs is not touched, nor what `to` has. Plain ones do not pass through this process; sealed ones open at one
-   * place only, so they are sealed anew.
+   * What the source needs is not touched, nor what `to` has. Plain ones do not pass through this
+   * process; sealed ones open at one place only, so they are sealed anew.
    */
   async copy(
     from: ConversationId,

@@ -107,7 +107,7 @@ async function rot(conversation: ConversationId): Promise<void> {
   await shop.truth.lset(mailbox, 0, entry);
 }
 
-test("a turn that rotted in its mailbox ends at its first claim, by name, and the next is rung for", async () => {
+test("a turn that rotted in its mailbox ends at its first claim, by name; the next is rung for", async () => {
   const conversation = conversationId("discord-16180339887498948");
   const origin = {
     kind: "discord-message",
@@ -140,7 +140,7 @@ test("a turn that rotted in its mailbox ends at its first claim, by name, and th
   });
 });
 
-test("while the state Redis is full, turns end as ever, and the worker goes on from what it holds", async () => {
+test("while the state Redis is full, turns end, and the worker goes on from what it holds", async () => {
   const conversation = aConversation("full");
   try {
     await shop.state.config("SET", "maxmemory", "100000");
