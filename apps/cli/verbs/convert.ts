@@ -5,7 +5,7 @@
  * costs is measured by the onnx backend, with all cores, and told.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { loadConfig } from "#infra/config/config.ts";
 import { loadTranslator } from "#infra/i18n/i18n.ts";
 import { exitWithParent } from "#infra/setup/parent.ts";
@@ -16,7 +16,7 @@ import { readVocabulary } from "#kernels/tokenizer/vocabulary.ts";
 import { bytes } from "../output.ts";
 import { ProgressBar } from "../progress.ts";
 import { askedToStop } from "../stop.ts";
-import { inspect, rawFile } from "./inspect.ts";
+import { folderName, inspect, rawFile } from "./inspect.ts";
 
 export interface ConvertVerbOptions {
   readonly out: string;
@@ -32,13 +32,9 @@ export interface ConvertVerbOptions {
 
 export async function convert(input: string, options: ConvertVerbOptions): Promise<void> {
   exitWithParent();
-  const { vocab, groupNormEps, quantise, force, json } = options;
+  const { vocab, groupNormEps, name, quantise, force, json } = options;
   // Now: the current folder itself may be the one that is replaced.
   const out = resolve(options.out);
-  const file = rawFile(input);
-  // A file in a folder is called as the folder is: of Hugging Face all are "model".
-  const name =
-    options.name ?? (file === input ? undefined : basename(resolve(input)).slice(0, 100));
   const locale = loadConfig(process.env).EYRIE_LOCALE;
   const translator = await loadTranslator();
   const text: Text = (key, values = {}) => translator.text(locale, `terminal:${key}`, values);
@@ -47,10 +43,10 @@ export async function convert(input: string, options: ConvertVerbOptions): Promi
   let bar: ProgressBar | undefined;
   const work = { text, timeLeft, signal: asked, begin: () => bar?.clear() };
   try {
-    await convertModel(file, out, {
+    await convertModel(rawFile(input), out, {
       vocabulary: vocab === undefined ? undefined : vocabularyFrom(vocab),
       groupNormEps,
-      name,
+      name: name ?? folderName(input),
       quantise,
       block: options.block === "128" ? 128 : 32,
       measure: options.quality ? (directory, kinds) => measure(directory, kinds, work) : undefined,

@@ -6,7 +6,7 @@
  * goes (a .pth by the reader in its child process), with the command that converts them.
  */
 import { existsSync, readdirSync, statSync } from "node:fs";
-import { basename, dirname, extname, join } from "node:path";
+import { basename, dirname, extname, join, resolve } from "node:path";
 import { loadConfig } from "#infra/config/config.ts";
 import { isShard, weightsAmong } from "#infra/hub/selection.ts";
 import { printable } from "#infra/telemetry/log.ts";
@@ -143,6 +143,11 @@ export function rawFile(path: string): string {
   if (!isFolder || existsSync(join(path, "model.json"))) return path;
   const file = weightsAmong(readdirSync(path));
   return file === null || isShard(file) ? path : join(path, file);
+}
+
+/** What to call a model that was found in a folder: of Hugging Face all files are "model". */
+export function folderName(path: string): string | undefined {
+  return rawFile(path) === path ? undefined : basename(resolve(path)).slice(0, 100);
 }
 
 interface StoredVariant {

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { writeRandomModel } from "#kernels/model/random-model.ts";
 import { weights, writePth } from "#test/kernels/formats/models.ts";
@@ -74,19 +74,6 @@ test("the current folder is a place like any other", async () => {
   expect(readdirSync(at("here")).sort()).toEqual(["model.json", "weights.safetensors"]);
 });
 
-test("a folder with a .pth in it is converted as its file is, and gives the model its name", async () => {
-  mkdirSync(at("eagle-0.1"));
-  writePth(at("eagle-0.1/v5.pth"), weights());
-  const made = await convert(at("eagle-0.1"), "--out", at("from-folder"), "--json");
-  expect(made.code).toBe(0);
-  expect(JSON.parse(made.out)).toMatchObject({ name: "eagle-0.1", layers: 2 });
-  await convert(pth, "--out", at("from-file"));
-  const [one, other] = ["from-folder", "from-file"].map((name) =>
-    readFileSync(at(`${name}/weights.safetensors`)),
-  );
-  expect(one).toEqual(other);
-});
-
 test("a model without a vocabulary runs by token ids, from convert to generate", async () => {
   const shape = { layers: 2, heads: 2, headSize: 8, ffnWidth: 24, vocabSize: 40 };
   writeRandomModel(at("random"), shape, { seed: 3 });
@@ -116,6 +103,19 @@ test("a model without a vocabulary runs by token ids, from convert to generate",
   expectError(await run("generate"), "USAGE", 2);
   expectError(await run("generate", "--tokens", "1", "--prompt", "Hello"), "USAGE", 2);
   expectError(await run("generate", "--tokens", "40"), "TOKEN_OUT_OF_RANGE", 2);
+});
+
+test("a folder with a .pth in it is converted as its file is, and gives the model its name", async () => {
+  const folder = mkdtempSync(at("eagle-0.1-"));
+  writePth(join(folder, "v5.pth"), weights());
+  const made = await convert(folder, "--out", at("from-folder"), "--json");
+  expect(made.code).toBe(0);
+  expect(JSON.parse(made.out)).toMatchObject({ name: relative(directory, folder), layers: 2 });
+  await convert(pth, "--out", at("from-file"));
+  const [one, other] = ["from-folder", "from-file"].map((name) =>
+    readFileSync(at(`${name}/weights.safetensors`)),
+  );
+  expect(one).toEqual(other);
 });
 
 test("variants: made, measured, listed in model.json, and run by name", async () => {
