@@ -38,7 +38,7 @@ export const breaks: readonly Break[] = [
   {
     name: "crc",
     file: "kernels/state/snapshot.ts",
-    line: 'if (bytes.readUInt32LE(end) !== crc32(bytes.subarray(0, end))) return refused("bad-checksum");',
+    line: 'if (bytes.readUInt32LE(end) !== crc32(bytes.subarray(0, end))) return "bad-checksum";',
     instead: "",
   },
   {

@@ -9,7 +9,7 @@
 -- KEYS[5] partial   string: what the head's reply had drawn when a worker was asked to end
 -- KEYS[6] dirty     zset of the bucket
 -- KEYS[7] outbox    zset of the bucket
--- KEYS[8…] reply    string: the reply record, if it can be told which turn it was
+-- KEYS[8…] reply    string: the reply record, if it can be told which turn it was; none or one
 -- ARGV[1] the lease I hold   ARGV[2] the entry, as I read it   ARGV[3] conversation
 -- ARGV[4] reply record   ARGV[5] outbox member   ARGV[6] seconds to keep the record when nobody has
 -- to deliver it, or 0; these three only with a reply
@@ -22,13 +22,17 @@ end
 if redis.call('LINDEX', KEYS[3], 0) ~= ARGV[2] then
   return -3
 end
-if KEYS[8] and redis.call('EXISTS', KEYS[8]) == 0 then
+for place = 8, #KEYS do
+  local reply = KEYS[place]
+  if redis.call('EXISTS', reply) == 1 then
+    break
+  end
   if ARGV[6] == '0' then
     local time = redis.call('TIME')
-    redis.call('SET', KEYS[8], ARGV[4])
+    redis.call('SET', reply, ARGV[4])
     redis.call('ZADD', KEYS[7], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[5])
   else
-    redis.call('SET', KEYS[8], ARGV[4], 'EX', ARGV[6])
+    redis.call('SET', reply, ARGV[4], 'EX', ARGV[6])
   end
 end
 -- Its own number may have rotted with it: this one is not beyond those of the mail behind it.
