@@ -7,8 +7,8 @@
  * no synchronous run. One step at a time: until its promise settles, no other method may be called.
  *
  * Promises, checked for every backend by one suite (`test/contract/backend.suite.ts`):
- * - a row's logits and state are bit-equal whether it runs alone or with any batch mates (but for
- *   numeric classes whose name ends in `-b128`, whose kernels trade that for speed);
+ * - a row's logits and state are bit-equal whether it runs alone or with any batch mates, where
+ *   `chunkExact` is true (it is not for onnx in blocks of 128, nor in 4 bits without AVX-512);
  * - feeding tokens in any split gives the same state as feeding them at once, up to the numeric
  *   class's stated tolerance (`chunkExact` says whether that tolerance is zero);
  * - a row with non-finite logits gets no token, says so, and leaves its mates untouched;
@@ -98,7 +98,7 @@ export interface Backend {
    * same plan gives the same bits; across classes the ledger decides.
    */
   readonly numericClass: string;
-  /** True when any split of the same tokens gives bit-equal states. */
+  /** True when the same tokens give bit-equal states in any split and any company. */
   readonly chunkExact: boolean;
   writeState(slot: SlotIndex, state: CanonicalState | null): void;
   /** A fresh copy, owned by the caller. */

@@ -5,4 +5,5 @@ import { backendSuite } from "#test/contract/backend.suite.ts";
 backendSuite("onnx", openOnnx, { errorMax: 5e-6 });
 // The activations' rounding, which the suite compares with a naive run's; this bound is for the worst case.
 backendSuite("onnx q8", openOnnx, { quantise: "q8", errorMax: 0.2 });
-backendSuite("onnx q4", openOnnx, { quantise: "q4", errorMax: 0.2 });
+// Its chunks are exact where there is AVX-512.
+backendSuite("onnx q4", openOnnx, { quantise: "q4", errorMax: 0.2, chunkErrorMax: 0.05 });
