@@ -21,7 +21,7 @@ const sampling = {
   frequencyPenalty: 0.4,
   penaltyDecay: 0.99,
 };
-const maxTokens = 2_000;
+const maxTokens = 600;
 const impatient = { EYRIE_DRAIN_SECONDS: "0" };
 const streams = 3;
 
