@@ -133,7 +133,7 @@ function shown(
   read: (plain: Buffer) => unknown,
   sealing: { readonly kind: ReturnType<typeof valueKind>; readonly records: Records },
 ): unknown {
-  return undamaged(() => read(openValue(value, sealing.kind, sealing.records)));
+  return orDamaged(() => read(openValue(value, sealing.kind, sealing.records)));
 }
 
 /** A record, with or without words before it, or a plain value. */
@@ -141,7 +141,7 @@ function readable(text: string): unknown {
   const match = /^((?:\d+ ){0,4}?)(1 [0-9a-f]{8} [[{].*)$/s.exec(text);
   if (match === null) return text;
   const [, words = "", record = ""] = match;
-  const decoded = undamaged(() => decodeRecord(record, "record"));
+  const decoded = orDamaged(() => decodeRecord(record, "record"));
   return words === "" ? decoded : { entry: words.trim(), record: decoded };
 }
 
@@ -155,7 +155,7 @@ function readableField(
 }
 
 function readableBlock(block: Buffer): unknown {
-  return undamaged(() => {
+  return orDamaged(() => {
     const { start, tokens, end } = decodeBlock(block);
     return { from: formatLogHead(start), to: formatLogHead(end), tokens };
   });
@@ -167,13 +167,13 @@ function readableEntry(list: string): (entry: Buffer) => unknown {
 }
 
 function readableTurn(record: Buffer): unknown {
-  return undamaged(() => {
+  return orDamaged(() => {
     const past = decodePastTurn(record);
     return { ...past, from: formatLogHead(past.from) };
   });
 }
 
-function undamaged<T>(decode: () => T): T | { readonly damaged: string } {
+function orDamaged<T>(decode: () => T): T | { readonly damaged: string } {
   try {
     return decode();
   } catch (error) {
@@ -204,7 +204,7 @@ async function digest(state: ScriptedRedis, key: string, records: Records): Prom
   const chunks = Object.entries(await state.hgetallBuffer(key));
   const ordered = chunks.sort(([a], [b]) => Number(a) - Number(b)).map(([, chunk]) => chunk);
   const parts = snapshotKeyParts(key);
-  return undamaged(() => {
+  return orDamaged(() => {
     const stored = Buffer.concat(ordered);
     const packed =
       parts === null

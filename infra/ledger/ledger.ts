@@ -6,7 +6,7 @@
  */
 import { bucketCount, bucketKeys, conversationKeys, outboxMember } from "#infra/redis/keys.ts";
 import { blockPlace, pastTurnPlace, replyPlace } from "#infra/redis/places.ts";
-import { asRot, plainRecords, type Records } from "#infra/redis/records.ts";
+import { plainRecords, type Records, rotIn } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import {
   type ConversationId,
@@ -178,7 +178,7 @@ export class Ledger {
     try {
       return decodeLog(this.#records.openAll(blocks, blockPlace(conversation)), head);
     } catch (error) {
-      throw await asRot(error, this.#truth);
+      throw (await rotIn(error, this.#truth)) ?? error;
     }
   }
 

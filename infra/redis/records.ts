@@ -118,13 +118,15 @@ export async function openRecords(config: KeyConfig, truth: Redis): Promise<Reco
 }
 
 /**
- * An error of a record as it is meant. The bit that has flipped may be one of its key's name: a key that
- * truth does not say is in use never was there, and is not missing.
+ * The error, if it says that a record has rotted: RECORD_CORRUPT, or KEY_MISSING with a key that truth
+ * does not know either, for then bits of the key's id have turned. Null for any other.
  */
-export async function asRot(error: unknown, truth: Redis): Promise<unknown> {
-  if (!(error instanceof EyrieError) || error.code !== "KEY_MISSING") return error;
+export async function rotIn(error: unknown, truth: Redis): Promise<EyrieError | null> {
+  if (!(error instanceof EyrieError)) return null;
+  if (error.code === "RECORD_CORRUPT") return error;
+  if (error.code !== "KEY_MISSING") return null;
   const { key = "", what = "" } = error.values;
-  if ((await truth.sismember(keysInUseKey, key)) === 1) return error;
+  if ((await truth.sismember(keysInUseKey, key)) === 1) return null;
   return new EyrieError("RECORD_CORRUPT", { what, reason: "key id" }, { cause: error });
 }
 
@@ -132,10 +134,9 @@ export async function asRot(error: unknown, truth: Redis): Promise<unknown> {
 export async function undamaged<T>(truth: Redis, read: () => T | Promise<T>): Promise<T | null> {
   try {
     return await read();
-  } catch (thrown) {
-    const error = await asRot(thrown, truth);
-    if (error instanceof EyrieError && error.code === "RECORD_CORRUPT") return null;
-    throw error;
+  } catch (error) {
+    if ((await rotIn(error, truth)) === null) throw error;
+    return null;
   }
 }
 

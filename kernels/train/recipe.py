@@ -81,7 +81,6 @@ SETTINGS = {
     "rowsGpu": ("a whole number", whole, 64),
     "rowTokens": ("a whole number", whole, 128),
     "learningRate": ("a number", number, 0.002),
-    "learningRateEnd": ("a share up to 1", lambda value: number(value) and value <= 1, 0.02),
     "weightDecay": ("a number", number, 0.0),
     "recallLayers": ("a list of layers' places", places, []),
     "drills": ("a share below 1", share, 0.0),

@@ -80,8 +80,7 @@ class Run:
         cosine = 0.5 * (1 + math.cos(math.pi * self.progress()))
         warm_up = min(WARM_UP_STEPS, 1 + self.end.get("steps", 10 * WARM_UP_STEPS) // 10)
         warmth = min(1.0, (self.step + 1) / warm_up)
-        last = self.recipe["learningRateEnd"]
-        return self.recipe["learningRate"] * (last + (1 - last) * cosine) * warmth
+        return self.recipe["learningRate"] * (0.02 + 0.98 * cosine) * warmth
 
     def train(self, show, pause_at=None):
         """Trains; returns "finished", "paused" (at step `pause_at`) or "interrupted"."""

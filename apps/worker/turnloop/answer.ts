@@ -14,7 +14,7 @@ import { formatLogHead, parseLogHead } from "#infra/ledger/tokenlog.ts";
 import type { LivePublisher } from "#infra/live/live.ts";
 import type { Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
-import { rotIn } from "#infra/redis/rot.ts";
+import { rotIn } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import { type EndReason, promptFor, type ReplyRecord, turnSeed } from "#infra/turn/index.ts";
