@@ -40,8 +40,11 @@ import { type GatewayMetrics, gatewayMetrics } from "./metrics.ts";
 import { Pacer } from "./render/pacer.ts";
 import { Renders } from "./render/renders.ts";
 
-/** What Discord allows a bot. */
-const requestsPerSecondMax = 50;
+/**
+ * Discord allows a bot 50. Its seconds begin with the first request that it gets, ours with the first
+ * that we send: at 50 of ours, those that are held up on the way fall into a second that is full.
+ */
+const requestsPerSecondMax = 40;
 /** How long a closing gateway waits for turns on their way into a mailbox, … */
 const drainMsMax = 3_000;
 /** … and for each of its rooms. */
@@ -56,7 +59,7 @@ export interface GatewayOptions {
   readonly signal?: AbortSignal;
   /** Shortest time between two edits of a reply; tests shorten it. */
   readonly editIntervalMsMin?: number;
-  /** Of the whole bot; Discord's 50 unless it has granted more. */
+  /** Of the whole bot; by default what Discord's 50 leave room for. */
   readonly requestsPerSecondMax?: number;
 }
 

@@ -2,15 +2,15 @@
  * When the next live edit may be sent. Discord allows a bot 50 requests a second, and (by
  * observation) 5 edits in 5 s per channel, shared by all replies streaming there.
  *
- * Promises: the live edits of all channels stay below 40 a second however many replies stream, and
+ * Promises: the live edits of all channels stay below 32 a second however many replies stream, and
  * one channel's below one per `editIntervalMsMin`. Only live edits wait here: a first post and a
  * final edit go at once, and count.
  */
 import type { Clock } from "#infra/clock/clock.ts";
 
 export const editIntervalMsMin = 1_200;
-/** Of Discord's 50; the rest is for posts, final edits and answers to commands. */
-const liveEditsPerSecondMax = 40;
+/** Of the 40 that we send; the rest is for posts, final edits and answers to commands. */
+const liveEditsPerSecondMax = 32;
 
 /** Time between two live edits of one message when `streams` replies are open. */
 export function editIntervalMs(streams: number, floorMs: number = editIntervalMsMin): number {
