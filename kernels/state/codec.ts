@@ -26,6 +26,9 @@ const halfMax = 65_504;
 const rowMagnitudeMin = 2 ** -120;
 /** Added and taken away again it rounds a small double to an integer, halves to even. */
 const roundingConstant = 1.5 * 2 ** 52;
+/** Of a float32: all but its sign, and the least of those that are not finite. */
+const magnitudeMask = 0x7fff_ffff;
+const infinityBits = 0x7f80_0000;
 
 export function encodedBytes(codec: StateCodec, elements: number, rowLength: number): number {
   switch (codec) {
@@ -81,6 +84,7 @@ export function decodeState(
  */
 export function settleState(codec: StateCodec, state: Float32Array, rowLength: number): boolean {
   if (codec === "f32") return isFiniteState(state);
+  if (codec === "int8") return settleRows(state, rowLength);
   const bytes = encodeState(codec, state, rowLength);
   if (bytes === null) return false;
   decodeState(codec, bytes, { state, rowLength });
@@ -110,31 +114,65 @@ function decodeHalves(bytes: Uint8Array, state: Float32Array): void {
 
 /** Scales of all rows, then their numbers. */
 function encodeRows(state: Float32Array, rowLength: number): Uint8Array<ArrayBuffer> | null {
-  const rows = rowsOf(state.length, rowLength);
+  const magnitudes = magnitudesOfRows(state, rowLength);
+  if (magnitudes === null) return null;
+  const rows = magnitudes.length;
   const bytes = new Uint8Array(2 * rows + state.length);
   const scales = new Uint16Array(bytes.buffer, 0, rows);
   const numbers = new Int8Array(bytes.buffer, 2 * rows);
-  for (let row = 0; row < rows; row++) {
-    const start = row * rowLength;
-    const end = start + rowLength;
-    let magnitude = 0;
-    let defect = 0;
-    for (let index = start; index < end; index++) {
-      const number = state[index]!;
-      defect += number - number;
-      const size = Math.abs(number);
-      if (size > magnitude) magnitude = size;
-    }
-    if (defect !== 0) return null;
+  for (let row = 0, start = 0; row < rows; row++, start += rowLength) {
+    const magnitude = magnitudes[row]!;
     if (magnitude < rowMagnitudeMin) continue;
-    const scale = scaleAbove(magnitude);
-    scales[row] = scale.bits;
-    const perScale = 1 / scale.value;
+    const bits = scaleBitsAbove(magnitude);
+    scales[row] = bits;
+    const perScale = 1 / scaleOf(bits);
+    const end = start + rowLength;
     for (let index = start; index < end; index++) {
       numbers[index] = state[index]! * perScale + roundingConstant - roundingConstant;
     }
   }
   return bytes;
+}
+
+/** Each number to the one that `decodeRows` gives for what `encodeRows` made of it. */
+function settleRows(state: Float32Array, rowLength: number): boolean {
+  const magnitudes = magnitudesOfRows(state, rowLength);
+  if (magnitudes === null) return false;
+  for (let row = 0, start = 0; row < magnitudes.length; row++, start += rowLength) {
+    const end = start + rowLength;
+    const magnitude = magnitudes[row]!;
+    if (magnitude < rowMagnitudeMin) {
+      state.fill(0, start, end);
+      continue;
+    }
+    const scale = scaleOf(scaleBitsAbove(magnitude));
+    const perScale = 1 / scale;
+    for (let index = start; index < end; index++) {
+      const number = state[index]! * perScale + roundingConstant - roundingConstant;
+      state[index] = number * scale;
+    }
+  }
+  return true;
+}
+
+/**
+ * The largest magnitude of each row; null when a number is not finite. Read as integers, floats
+ * without their sign are in the same order, infinities and NaN above all others.
+ */
+function magnitudesOfRows(state: Float32Array, rowLength: number): Float32Array | null {
+  const rows = rowsOf(state.length, rowLength);
+  const bits = new Int32Array(state.buffer, state.byteOffset, state.length);
+  const largest = new Int32Array(rows);
+  for (let row = 0, index = 0; row < rows; row++) {
+    let magnitude = 0;
+    for (const end = index + rowLength; index < end; index++) {
+      const size = bits[index]! & magnitudeMask;
+      if (size > magnitude) magnitude = size;
+    }
+    if (magnitude >= infinityBits) return null;
+    largest[row] = magnitude;
+  }
+  return new Float32Array(largest.buffer);
 }
 
 function decodeRows(bytes: Uint8Array, state: Float32Array, rowLength: number): void {
@@ -155,12 +193,11 @@ const scratchBits = new Uint32Array(scratch.buffer);
 /** Of the largest scale whose 127-fold is a float32, 1.0078125 · 2^121. */
 const scaleBitsMax = 0xf802;
 
-/** The least scale whose 127-fold reaches `magnitude`. */
-function scaleAbove(magnitude: number): { readonly bits: number; readonly value: number } {
+/** Bits of the least scale whose 127-fold reaches `magnitude`. */
+function scaleBitsAbove(magnitude: number): number {
   scratch[0] = magnitude / int8Max;
   const whole = scratchBits[0]!;
-  const bits = Math.min((whole >>> 15) + ((whole & 0x7fff) === 0 ? 0 : 1), scaleBitsMax);
-  return { bits, value: scaleOf(bits) };
+  return Math.min((whole >>> 15) + ((whole & 0x7fff) === 0 ? 0 : 1), scaleBitsMax);
 }
 
 function scaleOf(bits: number): number {

@@ -21,9 +21,9 @@ const codecsByNumber = new Map(
 );
 const stored = 0;
 const zstd = 1;
-/** zstd is tried where a piece from the middle of the payload shrinks to this share or less. */
-const zstdShareMax = 7 / 8;
-const zstdProbeBytes = 64 * 1024;
+/** zstd is tried where the bytes in the middle of the payload hold as many bits each, or fewer. */
+const zstdBitsMax = 7;
+const zstdProbeBytes = 16 * 1024;
 
 export interface SnapshotHeader {
   /** Names the weights, and what else a state depends on (a fine-tune, say). */
@@ -177,11 +177,23 @@ function compressed(encoded: Uint8Array<ArrayBuffer>): {
     Math.max(0, middle - zstdProbeBytes / 2),
     middle + zstdProbeBytes / 2,
   );
-  if (zstdCompressSync(probe).length <= zstdShareMax * probe.length) {
+  if (bitsPerByte(probe) <= zstdBitsMax) {
     const payload = zstdCompressSync(encoded);
     if (payload.length < encoded.length) return { payload, compression: zstd };
   }
   return { payload: encoded, compression: stored };
+}
+
+/**
+ * Entropy of the bytes, each for itself: what zstd comes to where nothing recurs, for a hundredth of
+ * its time.
+ */
+function bitsPerByte(bytes: Uint8Array): number {
+  const counts = new Uint32Array(256);
+  for (let index = 0; index < bytes.length; index++) counts[bytes[index]!]!++;
+  let bits = 0;
+  for (const count of counts) if (count > 0) bits += count * Math.log2(bytes.length / count);
+  return bits / bytes.length;
 }
 
 /** Null when it is not the zstd of at most `length` bytes. */

@@ -18,6 +18,10 @@ import { wantedFinal } from "./wanted.ts";
 
 /** Discord allows few edits of messages older than an hour; no button is worth one. */
 const stripWithinMs = 55 * 60_000;
+/** Between two of them: of 40 requests a second, replies that are read now have the other 30. */
+const stripIntervalMs = 100;
+/** Who would wait longer in a storm of questions keeps the button. */
+const stripWaitMsMax = 30_000;
 const conversationsMax = 10_000;
 
 export interface FinishedParts {
@@ -39,6 +43,8 @@ export class Finished {
   readonly #parts: FinishedParts;
   /** Conversation → the message that has its Regenerate button; this process's own, bounded. */
   readonly #buttons = new Map<ConversationId, WithButton>();
+  /** Monotonic ms from which the next button may be taken. */
+  #stripDueMs = 0;
 
   constructor(parts: FinishedParts) {
     this.#parts = parts;
@@ -60,11 +66,24 @@ export class Finished {
     const button = this.#buttons.get(conversation);
     this.#buttons.delete(conversation);
     if (button === undefined || clock.monotonicMs() - button.atMs > stripWithinMs) return;
+    const waitMs = this.#waitToStrip();
+    if (waitMs > stripWaitMsMax) return;
+    if (waitMs > 0) await clock.sleep(waitMs, signal);
+    if (signal.aborted) return;
     try {
       await stripButtons({ rest, signal }, button);
     } catch (error) {
       log.debug("button left behind", { conversation, code: failureCode(error) });
     }
+  }
+
+  /** Takes the next place in the line, unless it is too far behind. */
+  #waitToStrip(): number {
+    const nowMs = this.#parts.clock.monotonicMs();
+    const dueMs = Math.max(nowMs, this.#stripDueMs);
+    const waitMs = dueMs - nowMs;
+    if (waitMs <= stripWaitMsMax) this.#stripDueMs = dueMs + stripIntervalMs;
+    return waitMs;
   }
 
   /** Marks a reply as taken back, and takes its button. */

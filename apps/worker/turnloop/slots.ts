@@ -94,9 +94,11 @@ export class Slots {
   }
 
   #leastRecent(): Slot {
-    const idle = this.#slots.filter((slot) => !slot.busy);
-    const [first] = idle.sort((a, b) => a.usedAt - b.usedAt);
-    assert(first !== undefined, "more turns than slots");
-    return first;
+    let found: Slot | null = null;
+    for (const slot of this.#slots) {
+      if (!slot.busy && (found === null || slot.usedAt < found.usedAt)) found = slot;
+    }
+    assert(found !== null, "more turns than slots");
+    return found;
   }
 }
