@@ -175,6 +175,7 @@ async function open(
   });
   const sessions = new SessionStore(truth, {
     applicationId: identity.applicationId,
+    clock: systemClock,
     onError: (error) => log.warn("session not kept", errorFields(error)),
   });
 

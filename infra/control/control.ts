@@ -17,7 +17,20 @@ export async function requestStop(
   turn: TurnId,
 ): Promise<void> {
   await truth.set(conversationKeys(conversation).stop(turn), "1", "EX", stopKeptSeconds);
-  await truth.publish(controlChannel(conversation), turn);
+  await orderStop(truth, conversation, turn);
+}
+
+/** To the worker that runs the turn now, and to none that claims it later. */
+export async function orderStop(
+  truth: Redis,
+  conversation: ConversationId,
+  turn: TurnId,
+): Promise<void> {
+  await truth.publish(controlChannel, stopOrder(conversation, turn));
+}
+
+function stopOrder(conversation: ConversationId, turn: TurnId): string {
+  return `${conversation} ${turn}`;
 }
 
 export async function isStopRequested(
@@ -31,30 +44,30 @@ export async function isStopRequested(
 /** One subscribing connection that tells running turns to stop. */
 export class StopListener {
   readonly #connection: Redis;
-  readonly #listeners = new Map<string, (turn: string) => void>();
+  readonly #listeners = new Map<string, () => void>();
+  #subscribed: Promise<unknown> | null = null;
 
   /** `connection` must be used for nothing else. */
   constructor(connection: Redis) {
     this.#connection = connection;
-    connection.on("message", (channel: string, turn: string) => {
-      this.#listeners.get(channel)?.(turn);
-    });
+    connection.on("message", (_: string, order: string) => this.#listeners.get(order)?.());
   }
 
   /** Calls `stop` when a stop of `turn` is asked for, until the returned function is called. */
-  async listen(
-    conversation: ConversationId,
-    turn: TurnId,
-    stop: () => void,
-  ): Promise<() => Promise<void>> {
-    const channel = controlChannel(conversation);
-    this.#listeners.set(channel, (id) => {
-      if (id === turn) stop();
-    });
-    await this.#connection.subscribe(channel);
-    return async () => {
-      this.#listeners.delete(channel);
-      await this.#connection.unsubscribe(channel);
-    };
+  async listen(conversation: ConversationId, turn: TurnId, stop: () => void): Promise<() => void> {
+    const order = stopOrder(conversation, turn);
+    this.#listeners.set(order, stop);
+    await this.#subscribe();
+    return () => this.#listeners.delete(order);
+  }
+
+  async #subscribe(): Promise<void> {
+    this.#subscribed ??= this.#connection.subscribe(controlChannel);
+    try {
+      await this.#subscribed;
+    } catch (error) {
+      this.#subscribed = null;
+      throw error;
+    }
   }
 }

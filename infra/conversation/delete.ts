@@ -5,14 +5,10 @@
  * to the state Redis after that is never confirmed and vanishes by itself. A message that arrives
  * meanwhile begins the conversation anew and is answered from the empty state.
  */
+import { orderStop } from "#infra/control/control.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { LivePublisher } from "#infra/live/live.ts";
-import {
-  type BucketKeys,
-  controlChannel,
-  type ConversationKeys,
-  conversationKeys,
-} from "#infra/redis/keys.ts";
+import { type BucketKeys, type ConversationKeys, conversationKeys } from "#infra/redis/keys.ts";
 import { redisTimeMs } from "#infra/redis/client.ts";
 import type { Records } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
@@ -55,7 +51,7 @@ export async function deleteConversation(
   // A worker that is at one of them stops; whoever waits for the replies hears that there is nothing to
   // come.
   for (const { id: turn, attempt } of waiting) {
-    await truth.publish(controlChannel(conversation), turn);
+    await orderStop(truth, conversation, turn);
     await live.publish(conversation, { kind: "done", turn, attempt, deleted: true });
   }
   return deleted;

@@ -8,10 +8,11 @@
  * speakers says that there was something to do, then the states; so whoever is stopped in between
  * finds the rest by the same look the next time. Turns that come meanwhile are looked for again.
  */
+import { orderStop } from "#infra/control/control.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { History, Rewound } from "#infra/ledger/history.ts";
 import { parseLogHead } from "#infra/ledger/tokenlog.ts";
-import { controlChannel, conversationKeys } from "#infra/redis/keys.ts";
+import { conversationKeys } from "#infra/redis/keys.ts";
 import { decodeRecord } from "#infra/redis/record.ts";
 import { undamaged } from "#infra/redis/records.ts";
 import {
@@ -219,7 +220,7 @@ async function withdraw(
   for (const { key, field } of inProgress) await truth.hdel(key, field);
   for (const { key } of waiting) {
     if (key === null) continue;
-    await truth.publish(controlChannel(conversation), key.turn);
+    await orderStop(truth, conversation, key.turn);
     await live.publish(conversation, { kind: "done", ...key, deleted: true });
   }
   const model = await truth.hget(names.meta, "model");

@@ -11,8 +11,12 @@
  * before which every event was handled: what came after it can be looked up, see `missedSince`.
  */
 import type { Redis } from "ioredis";
+import { type Clock, over } from "#infra/clock/clock.ts";
 import { gatewaySessionKey } from "#infra/redis/keys.ts";
 import { decodeRecord, encodeRecord } from "#infra/redis/record.ts";
+
+/** Between two writes of a shard: with ten events in it, nine of them were of no use. */
+const writeIntervalMs = 100;
 
 /** As `@discordjs/ws` hands it over. */
 export interface ShardSession {
@@ -31,6 +35,7 @@ type StoredShard = Partial<ShardSession> & {
 
 export interface SessionStoreOptions {
   readonly applicationId: string;
+  readonly clock: Clock;
   /** Told when a write fails (the next one is tried all the same) or a record is refused. */
   readonly onError: (error: unknown) => void;
 }
@@ -39,6 +44,7 @@ export class SessionStore {
   readonly #truth: Redis;
   readonly #options: SessionStoreOptions;
   readonly #shards = new Map<number, ShardProgress>();
+  readonly #flushing = new AbortController();
   #frozen = false;
 
   constructor(truth: Redis, options: SessionStoreOptions) {
@@ -104,8 +110,9 @@ export class SessionStore {
     this.#frozen = true;
   }
 
-  /** Waits until what is handled is stored. */
+  /** Waits until what is handled is stored. From now on everything is at once. */
   async flush(): Promise<void> {
+    this.#flushing.abort(over);
     await Promise.all([...this.#shards.values()].map(async (shard) => shard.writing));
   }
 
@@ -131,6 +138,7 @@ export class SessionStore {
       } catch (error) {
         this.#options.onError(error);
       }
+      if (shard.dirty) await this.#options.clock.sleep(writeIntervalMs, this.#flushing.signal);
     }
   }
 

@@ -103,10 +103,8 @@ export function workersKey(model: string): string {
   return `eyrie:workers:${model}`;
 }
 
-/** Truth, pub/sub: a conversation's stop requests. */
-export function controlChannel(conversation: ConversationId): string {
-  return `eyrie:control:${conversation}`;
-}
+/** Truth, pub/sub: stop requests, which are rare, so that no turn has to subscribe. */
+export const controlChannel = "eyrie:control";
 
 /** Truth: gateway session of a shard, so that a new process can RESUME. */
 export function gatewaySessionKey(applicationId: string, shard: number): string {

@@ -12,6 +12,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { systemClock } from "#infra/clock/clock.ts";
 import { OpenReplies, openReplyOf } from "#infra/discord/open-replies.ts";
 import { SessionStore } from "#infra/discord/session-store.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
@@ -36,7 +37,11 @@ test.for(files)("records of %s are gone on with", { timeout: 120_000 }, async (f
     expect(await new OpenReplies(platform.truth, "1").all(rethrow)).toEqual([
       openReplyOf(storyTurn(0, 0)),
     ]);
-    const sessions = new SessionStore(platform.truth, { applicationId: "1", onError: rethrow });
+    const sessions = new SessionStore(platform.truth, {
+      applicationId: "1",
+      clock: systemClock,
+      onError: rethrow,
+    });
     expect(await sessions.retrieve(0)).toEqual(story.session);
   } finally {
     await scene.close();

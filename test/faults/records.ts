@@ -8,6 +8,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { systemClock } from "#infra/clock/clock.ts";
 import { OpenReplies, openReplyOf } from "#infra/discord/open-replies.ts";
 import { SessionStore } from "#infra/discord/session-store.ts";
 import type { Turn } from "#infra/turn/index.ts";
@@ -69,7 +70,11 @@ async function play(): Promise<Records> {
       await platform.mailbox.append(storyTurn(conversation, story.answered.length));
     }
     await new OpenReplies(platform.truth, "1").save(openReplyOf(storyTurn(0, 0)));
-    const sessions = new SessionStore(platform.truth, { applicationId: "1", onError: () => {} });
+    const sessions = new SessionStore(platform.truth, {
+      applicationId: "1",
+      clock: systemClock,
+      onError: () => {},
+    });
     sessions.update(0, story.session);
     await sessions.flush();
     return {

@@ -81,7 +81,7 @@ export async function startSimGateway(parts: GatewayParts): Promise<void> {
     notices: new NoticeLimit(clock),
     interactions: new Interactions(submitting),
   });
-  const sessions = new SessionStore(truth, { applicationId, onError: () => undefined });
+  const sessions = new SessionStore(truth, { applicationId, clock, onError: () => undefined });
   await renders.start();
   await shard.connect({ process, sessions, handle: (event) => intake.handle(event) });
 }

@@ -335,8 +335,10 @@ export class Render {
     const failed = { status: "failed", end: "failed", text: "", code: "TURN_FAILED" } as const;
     try {
       const { conversation, key } = this.#reply;
-      const isOver = await this.#isOver();
-      const record = await ledger.reply(conversation, key);
+      let record = await ledger.reply(conversation, key);
+      const isOver = record === null && (await this.#isOver());
+      // It may have been answered between the two.
+      if (isOver) record = await ledger.reply(conversation, key);
       if (record !== null && !(await this.#isConfirmed(record))) return;
       // Only a first attempt is put back.
       const comesBack = key.attempt === 0 && tail.has(key.turn);

@@ -297,8 +297,7 @@ export class Answerer {
       ended.abort(over);
       leave.removeEventListener("abort", running.cancel);
       writer.close({ done: false });
-      // Not waited for: what comes late is for nobody.
-      unlisten().catch(() => undefined);
+      unlisten();
     }
   }
 

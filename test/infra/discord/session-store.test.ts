@@ -1,4 +1,5 @@
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { systemClock } from "#infra/clock/clock.ts";
 import { SessionStore, type ShardSession } from "#infra/discord/session-store.ts";
 import { RedisServer } from "#test/redis/server.ts";
 
@@ -15,7 +16,7 @@ beforeEach(async () => {
 });
 
 function store(onError: (error: unknown) => void = unexpected): SessionStore {
-  return new SessionStore(truth, { applicationId: "1", onError });
+  return new SessionStore(truth, { applicationId: "1", clock: systemClock, onError });
 }
 
 function unexpected(error: unknown): never {
@@ -86,6 +87,20 @@ describe("the stored sequence", () => {
     sessions.update(0, null);
     two();
     expect(await stored(sessions)).toBe(2);
+  });
+
+  test("is written now and then in a storm of events, and whole at the end", async () => {
+    const sessions = store();
+    await sessions.retrieve(0);
+    sessions.update(0, session(1));
+    await truth.config("RESETSTAT");
+    for (let sequence = 2; sequence <= 500; sequence++) {
+      arrive(sessions, sequence)();
+      if (sequence % 50 === 0) await truth.ping();
+    }
+    expect(await stored(sessions)).toBe(500);
+    const writes = /cmdstat_set:calls=(\d+)/.exec(await truth.info("commandstats"))?.[1];
+    expect(Number(writes)).toBeLessThanOrEqual(3);
   });
 
   test("in a damaged record is refused by name: the session is none", async () => {
