@@ -145,7 +145,7 @@ export const workloads: Readonly<Record<WorkloadName, Workload>> = {
     slots: 256,
     promptTokens: 24,
     replyTokens: 16,
-    minutes: 1,
+    minutes: 1.5,
     levels: (minutes, seed) => {
       const span = whole(minutes / rampPerSecond.length);
       return rampPerSecond.map((perSecond, index) => ({
@@ -174,4 +174,5 @@ export const workloads: Readonly<Record<WorkloadName, Workload>> = {
   },
 };
 
-const rampPerSecond = [200, 250, 300, 350, 400, 450];
+/** The first is for processes that have run nothing yet. */
+const rampPerSecond = [100, 200, 250, 300, 350, 400];
