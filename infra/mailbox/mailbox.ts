@@ -13,7 +13,7 @@ import { mailboxPlace, partialPlace } from "#infra/redis/places.ts";
 import { plainRecords, type Records, rotIn } from "#infra/redis/records.ts";
 import { refusal, type ScriptedRedis } from "#infra/redis/scripts.ts";
 import { type DamagedHead, remainsOf } from "./damaged.ts";
-import { type PartialReply, tokensOfPartial } from "./partial.ts";
+import { type Drawn, type PartialReply, tokensOfPartial } from "./partial.ts";
 import { type ConversationId, conversationId, type Turn } from "#infra/turn/index.ts";
 
 /** Turns waiting in one conversation; the newest is refused beyond it. */
@@ -180,10 +180,27 @@ export class Mailbox {
     return { conversation, lease: `${fence}:${random}`, logStart };
   }
 
-  /** False when the lease is no longer ours: stop working on the conversation at once. */
-  async renew(claim: Hold): Promise<boolean> {
+  /**
+   * False when the lease is no longer ours: stop working on the conversation at once. Keeps what the
+   * head's reply had drawn by now, for whoever goes on after a crash.
+   */
+  async renew(claim: Hold | Claim, drawn: Drawn | null = null): Promise<boolean> {
     const keys = conversationKeys(claim.conversation);
-    return (await this.#truth.renewLease(keys.lease, claim.lease, leaseMs)) === 1;
+    const partial = drawn === null || !("head" in claim) ? null : partialOf(claim, drawn);
+    const renewed = await this.#truth.renewLease(
+      keys.lease,
+      keys.mailbox,
+      keys.meta,
+      keys.partial,
+      claim.lease,
+      leaseMs,
+      partial?.turn ?? "",
+      partial?.attempt ?? "",
+      partial?.logHead ?? "",
+      partial === null ? "" : this.#records.encode(partial, partialPlace(claim.conversation)),
+      knownSeconds,
+    );
+    return renewed === 1;
   }
 
   /**
@@ -208,22 +225,18 @@ export class Mailbox {
    * Gives the head back unfinished, with what its reply had drawn under this model. Returns the mail
    * left, or null if not ours; what cannot be kept any more (the log moved) is simply given back.
    */
-  async handOver(
-    claim: Claim,
-    drawn: Pick<PartialReply, "fingerprint" | "tokens">,
-  ): Promise<number | null> {
+  async handOver(claim: Claim, drawn: Drawn): Promise<number | null> {
     const keys = conversationKeys(claim.conversation);
-    const { id: turn, attempt } = claim.head;
-    const partial: PartialReply = { turn, attempt, logHead: claim.logHead, ...drawn };
+    const partial = partialOf(claim, drawn);
     const result = await this.#truth.handOver(
       keys.lease,
       keys.mailbox,
       keys.meta,
       keys.partial,
       claim.lease,
-      turn,
-      attempt,
-      claim.logHead,
+      partial.turn,
+      partial.attempt,
+      partial.logHead,
       this.#records.encode(partial, partialPlace(claim.conversation)),
       knownSeconds,
     );
@@ -231,7 +244,7 @@ export class Mailbox {
     return result === refusal.leaseLost ? null : this.release(claim, { forgive: true });
   }
 
-  /** What a worker before this one had drawn of the head's reply under this model, if it handed over. */
+  /** What a worker before this one had drawn of the head's reply under this model. */
   drawnBefore(
     { conversation, head, logHead, partial }: Claim,
     fingerprint: string,
@@ -256,6 +269,10 @@ export class Mailbox {
       turn: parseEntry(entry, conversation, this.#records).turn,
     }));
   }
+}
+
+function partialOf({ head, logHead }: Claim, drawn: Drawn): PartialReply {
+  return { turn: head.id, attempt: head.attempt, logHead, ...drawn };
 }
 
 interface Entry {

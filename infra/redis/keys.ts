@@ -46,7 +46,7 @@ export interface ConversationKeys extends BucketKeys {
   readonly turns: string;
   /** string: the last turn as it stood in the mailbox, so that it can be asked again. */
   readonly last: string;
-  /** string: what the reply to the head had drawn when its worker was asked to end. */
+  /** string: what the reply to the head has drawn, for who goes on with it. */
   readonly partial: string;
   known(turn: TurnId): string;
   reply(key: TurnKey): string;

@@ -20,7 +20,7 @@ export function pastTurnPlace(conversation: ConversationId): Place {
   return { kind: "past turn", key: conversationKeys(conversation).turns };
 }
 
-/** What the head's reply had drawn when its worker was asked to end. */
+/** What the head's reply has drawn, for who goes on with it. */
 export function partialPlace(conversation: ConversationId): Place {
   return { kind: "partial reply", key: conversationKeys(conversation).partial };
 }

@@ -9,6 +9,7 @@
 import { type Clock, every, over } from "#infra/clock/clock.ts";
 import type { Hold, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
+import type { Drawn } from "#infra/mailbox/partial.ts";
 
 const renewMs = leaseMs / 3;
 const silenceMsMax = leaseMs / 2;
@@ -16,6 +17,8 @@ const silenceMsMax = leaseMs / 2;
 export interface HeldLease<H extends Hold = Hold> {
   readonly claim: H;
   readonly lost: AbortSignal;
+  /** From now on each renewal keeps what `drawn` says; null when there is nothing new. */
+  keep(drawn: () => Drawn | null): void;
   /** Asks the clock, too: right also where no timer has run since a pause. */
   readonly mine: () => boolean;
   /** Stops renewing, without giving the lease back. */
@@ -26,10 +29,11 @@ export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H, clock: Clo
   const lost = new AbortController();
   const ended = new AbortController();
   let renewedMs = clock.monotonicMs();
+  let drawn: () => Drawn | null = () => null;
   function renew(): void {
     if (!mine()) return;
     const askedMs = clock.monotonicMs();
-    mailbox.renew(claim).then(
+    mailbox.renew(claim, drawn()).then(
       (renewed) => {
         if (renewed) renewedMs = Math.max(renewedMs, askedMs);
         else giveUp();
@@ -48,5 +52,8 @@ export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H, clock: Clo
     lost.abort(over);
   }
   void every(clock, { ms: renewMs, until: ended.signal }, renew);
-  return { claim, lost: lost.signal, mine, letGo: () => ended.abort(over) };
+  function keep(what: () => Drawn | null): void {
+    drawn = what;
+  }
+  return { claim, lost: lost.signal, keep, mine, letGo: () => ended.abort(over) };
 }

@@ -14,6 +14,7 @@ import { formatLogHead, parseLogHead } from "#infra/ledger/tokenlog.ts";
 import type { LivePublisher } from "#infra/live/live.ts";
 import type { Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
+import type { Drawn } from "#infra/mailbox/partial.ts";
 import { rotIn } from "#infra/redis/records.ts";
 import type { ScriptedRedis } from "#infra/redis/scripts.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
@@ -258,6 +259,7 @@ export class Answerer {
     });
     const { drawn } = reply;
     const { mine } = held;
+    held.keep(newOf(drawn, this.#parts.fingerprint));
     const writer = new LiveWriter(live, conversation, { key, fence, reply, clock, mine });
     const unlisten = await stops.listen(conversation, head.id, () => reply.stop("stopped"));
     if (await isStopRequested(truth, conversation, head.id)) reply.stop("stopped");
@@ -362,6 +364,16 @@ export class Answerer {
     if (logHead.tokens - savedAt < batch.snapshotTokens) return tenant;
     return states.save(slot, tenant, claim);
   }
+}
+
+/** What was drawn, each time that it has grown. */
+function newOf(tokens: readonly number[], fingerprint: string): () => Drawn | null {
+  let known = tokens.length;
+  return () => {
+    if (tokens.length === known) return null;
+    known = tokens.length;
+    return { fingerprint, tokens };
+  };
 }
 
 function failed(code: ErrorCode, promptTokens = 0): Outcome {

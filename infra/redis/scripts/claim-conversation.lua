@@ -4,7 +4,7 @@
 -- KEYS[1] lease     string "<fence>:<random>", expiring
 -- KEYS[2] meta      hash of the conversation
 -- KEYS[3] mailbox   list of turns
--- KEYS[4] partial   string: what a reply had drawn when its worker was asked to end
+-- KEYS[4] partial   string: what an earlier worker had drawn of the reply
 -- ARGV[1] random part of the lease, drawn by the worker: after a failover the fence alone may repeat
 -- ARGV[2] lease, ms   ARGV[3] worker id
 --

@@ -10,7 +10,7 @@
 -- KEYS[7] dirty     zset of the bucket
 -- KEYS[8] turns     list of the turns that can be taken back
 -- KEYS[9] last      string: "<1 if it has a block, else 0> <mailbox entry>" of the last turn
--- KEYS[10] partial  string: what the head's reply had drawn when a worker was asked to end
+-- KEYS[10] partial  string: what the head's reply has drawn, for who goes on with it
 -- ARGV[1] the lease I hold   ARGV[2] turn id   ARGV[3] attempt   ARGV[4] log head I started from
 -- ARGV[5] token block ('' for none)   ARGV[6] new log head   ARGV[7] reply record
 -- ARGV[8] conversation   ARGV[9] seconds to keep the record when nobody has to deliver it, or 0

@@ -6,7 +6,7 @@
 -- KEYS[2] meta      hash of the conversation
 -- KEYS[3] mailbox
 -- KEYS[4] last      string: the last turn
--- KEYS[5] partial   string: what the head's reply had drawn when a worker was asked to end
+-- KEYS[5] partial   string: what the head's reply has drawn, for who goes on with it
 -- KEYS[6] dirty     zset of the bucket
 -- KEYS[7] outbox    zset of the bucket
 -- KEYS[8…] reply    string: the reply record, if it can be told which turn it was; none or one

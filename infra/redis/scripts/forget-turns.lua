@@ -6,7 +6,7 @@
 -- KEYS[2] meta      hash of the conversation
 -- KEYS[3] lease
 -- KEYS[4] last      string: the last turn
--- KEYS[5] partial   string: what the head's reply had drawn when a worker was asked to end
+-- KEYS[5] partial   string: what the head's reply has drawn, for who goes on with it
 -- KEYS[6] dirty     zset of the bucket
 -- KEYS[7] outbox    zset of the bucket
 -- KEYS[8…] keys named after the turns, to be deleted

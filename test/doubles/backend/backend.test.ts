@@ -65,6 +65,19 @@ test("a state carries all that was said to it, in any split and into any slot", 
   expect(await converse(2, "go on")).toBe(await converse(0, "go on"));
 });
 
+test("a reply that another began goes on where it was", async () => {
+  for (const slot of [0, 1]) backend.writeState(slot, null);
+  const whole = await converse(0, "Hello [words=9]");
+  const prompt = tokenizer.encode(promptFor("Hello [words=9]"));
+  const begun = tokenizer.encode(` ${whole}`).slice(0, 5);
+  const sample = { ...draw(begun.length), earlier: begun };
+  const rows = [{ slot: 1, tokens: [...prompt, ...begun], want: "none" as const, sample }];
+  const [next] = await backend.step({ rows });
+  const text = Buffer.from(tokenizer.decode([...begun, next?.token ?? 0])).toString();
+  expect(` ${whole}`.startsWith(text)).toBe(true);
+  expect(text.length).toBeGreaterThan(tokenizer.decode(begun).length);
+});
+
 test("another history says something else, and an emptied slot nothing of it", async () => {
   for (const slot of [0, 1]) backend.writeState(slot, null);
   const first = await converse(0, "Hello");

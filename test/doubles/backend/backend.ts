@@ -22,13 +22,13 @@ import { openModel } from "#kernels/model/model.ts";
 import { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
 import { emptyMemory, feed, type Memory, ordersIn, type Orders, scriptOf } from "./script.ts";
 
-/** Tokens of the prompt are looked at when the reply begins; no message of a test is longer. */
-const recentMax = 8_192;
 const misbehavesAtDraw = 2;
 
 interface Slot {
   memory: Memory;
+  /** Tokens fed since the state was written or a reply begun, and what the memory was then. */
   recent: number[];
+  before: Memory;
   orders: Orders;
   script: readonly number[];
 }
@@ -64,7 +64,7 @@ class ScriptedBackend implements Backend {
     checkSlot(slot, this.limits);
     const memory: Memory =
       state === null ? emptyMemory : [state[0] ?? 0, state[1] ?? 0, state[2] ?? 0];
-    this.#slots[slot] = { ...emptySlot(), memory };
+    this.#slots[slot] = { ...emptySlot(), memory, before: memory };
   }
 
   readState(slot: SlotIndex): CanonicalState {
@@ -89,11 +89,15 @@ class ScriptedBackend implements Backend {
   #row({ slot, tokens, sample }: PlanRow): RowResult {
     const held = this.#slots[slot] ?? emptySlot();
     for (const token of tokens) held.memory = feed(held.memory, token);
-    held.recent = [...held.recent, ...tokens].slice(-recentMax);
+    held.recent.push(...tokens);
     if (sample === undefined) return { slot, logits: null, token: null, finite: true };
-    if (sample.draw === 0) {
-      held.orders = ordersIn(this.#lastMessage(held.recent));
-      held.script = scriptOf(held.memory, held.orders, this.#tokenizer);
+    // Another worker may have begun the reply: its words have been fed behind the prompt.
+    if (sample.draw === 0 || sample.earlier !== undefined) {
+      const prompt = held.recent.slice(0, held.recent.length - sample.draw);
+      held.orders = ordersIn(this.#lastMessage(prompt));
+      held.script = scriptOf(prompt.reduce(feed, held.before), held.orders, this.#tokenizer);
+      held.before = held.memory;
+      held.recent = [];
     }
     if (sample.draw === misbehavesAtDraw) {
       if (held.orders.dies) process.kill(process.pid, "SIGKILL");
@@ -109,5 +113,5 @@ class ScriptedBackend implements Backend {
 }
 
 function emptySlot(): Slot {
-  return { memory: emptyMemory, recent: [], orders: ordersIn(""), script: [] };
+  return { memory: emptyMemory, recent: [], before: emptyMemory, orders: ordersIn(""), script: [] };
 }

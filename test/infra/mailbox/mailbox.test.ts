@@ -401,6 +401,29 @@ describe("handing over", () => {
     expect(await truth.exists(lease, partial)).toBe(0);
   });
 
+  test("happens with each renewal too, for the case that the worker dies", async () => {
+    const { lease, partial } = conversationKeys(conversation);
+    await mailbox.append(aTurn(1));
+    const first = await claimed();
+    expect(await mailbox.renew(first, null)).toBe(true);
+    expect(await truth.exists(partial)).toBe(0);
+    expect(await mailbox.renew(first, drawn)).toBe(true);
+    expect(await mailbox.renew(first, null)).toBe(true);
+    await truth.del(lease);
+    const second = await claimed("w2");
+    expect(handedOver(second)).toEqual([5, 6, 7]);
+    expect(second.claims).toBe(2);
+    expect(await mailbox.renew(first, { ...drawn, tokens: [8] })).toBe(false);
+    await new History(truth).reset(conversation, "op");
+    expect(await mailbox.renew(second, { ...drawn, tokens: [8] })).toBe(true);
+    await truth.del(lease);
+    const third = await claimed();
+    expect(handedOver(third, { logHead: "0:0:0" })).toEqual([5, 6, 7]);
+    await commit(third);
+    expect(await mailbox.renew(third, drawn)).toBe(true);
+    expect(await truth.exists(partial)).toBe(0);
+  });
+
   test("one flipped bit, and it is refused by name", async () => {
     await mailbox.append(aTurn(1));
     await mailbox.handOver(await claimed(), drawn);

@@ -54,7 +54,21 @@ const draws: Readonly<Record<string, Draw>> = {
     keys: [keys.lease, keys.meta, keys.mailbox, keys.partial],
     args: ["r", leaseMs, "worker"],
   }),
-  renewLease: (random) => ({ keys: [keys.lease], args: [lease(random), leaseMs] }),
+  renewLease: (random) => {
+    const key = turn(random);
+    return {
+      keys: [keys.lease, keys.mailbox, keys.meta, keys.partial],
+      args: [
+        lease(random),
+        leaseMs,
+        key.turn,
+        String(key.attempt),
+        random.pick(heads),
+        random.pick(["", ...entries]),
+        random.pick(seconds),
+      ],
+    };
+  },
   releaseLease: (random) => ({
     keys: [keys.lease, keys.mailbox, keys.meta],
     args: [lease(random), random.pick(["", "1 0", "1 1", "2 0"])],
