@@ -29,11 +29,11 @@ export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H, clock: Clo
   const lost = new AbortController();
   const ended = new AbortController();
   let renewedMs = clock.monotonicMs();
-  let drawn: () => Drawn | null = () => null;
+  let drawn: (() => Drawn | null) | null = null;
   function renew(): void {
     if (!mine()) return;
     const askedMs = clock.monotonicMs();
-    mailbox.renew(claim, drawn()).then(
+    mailbox.renew(claim, drawn?.() ?? null).then(
       (renewed) => {
         if (renewed) renewedMs = Math.max(renewedMs, askedMs);
         else giveUp();

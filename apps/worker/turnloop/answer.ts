@@ -260,7 +260,8 @@ export class Answerer {
     const { drawn } = reply;
     const { mine } = held;
     held.keep(newOf(drawn, this.#parts.fingerprint));
-    const writer = new LiveWriter(live, conversation, { key, fence, reply, clock, mine });
+    const replies = (): number => batch.running;
+    const writer = new LiveWriter(live, conversation, { key, fence, reply, clock, mine, replies });
     const unlisten = await stops.listen(conversation, head.id, () => reply.stop("stopped"));
     if (await isStopRequested(truth, conversation, head.id)) reply.stop("stopped");
     const ended = new AbortController();

@@ -2,9 +2,9 @@
  * Turns progress into live frames: the first word at once, then at most one frame per beat. Frames
  * are hints, so a failed publish is forgotten.
  *
- * All replies of a worker publish on the same beat, so that their frames travel together. A frame holds
- * what is new since the one before; once a second all of it is told, in as many frames as it takes,
- * for readers who missed one.
+ * All replies of a worker publish on the same beat, so that their frames travel together; it is slower
+ * when they are many, as nobody is shown them as often then (`pacer.ts`). A frame holds what is new since
+ * the one before; every tenth tells all of it, in as many messages as it takes, for readers who missed one.
  */
 import { type Clock, over } from "#infra/clock/clock.ts";
 import { frameCharactersMax, type LivePublisher } from "#infra/live/live.ts";
@@ -13,8 +13,16 @@ import type { Reply } from "./reply.ts";
 
 /** Between two frames of a reply; Discord shows an edit a second at best. */
 const frameMs = 100;
+/** So many replies keep that beat; it slows as they grow beyond. */
+const repliesPerFrame = 40;
+const frameMsMax = 1_000;
 /** Of so many frames one tells the whole text. */
 const wholeEvery = 10;
+
+/** The beat of a worker that is writing so many replies. */
+export function beatMs(replies: number): number {
+  return Math.min(frameMsMax, frameMs * Math.max(1, Math.ceil(replies / repliesPerFrame)));
+}
 
 export class LiveWriter {
   readonly #publisher: LivePublisher;
@@ -22,6 +30,7 @@ export class LiveWriter {
   readonly #frame: TurnKey & { readonly fence: number };
   readonly #reply: Reply;
   readonly #mine: () => boolean;
+  readonly #replies: () => number;
   readonly #clock: Clock;
   #published = "";
   #frames = 0;
@@ -38,6 +47,8 @@ export class LiveWriter {
       readonly reply: Reply;
       /** Asked before every frame: who does not hold the conversation any more says nothing. */
       readonly mine: () => boolean;
+      /** That this worker is writing now. */
+      readonly replies: () => number;
       readonly clock: Clock;
     },
   ) {
@@ -46,6 +57,7 @@ export class LiveWriter {
     this.#frame = { ...options.key, fence: options.fence };
     this.#reply = options.reply;
     this.#mine = options.mine;
+    this.#replies = options.replies;
     this.#clock = options.clock;
   }
 
@@ -53,7 +65,8 @@ export class LiveWriter {
     if (this.#waiting) return;
     this.#waiting = true;
     const { signal } = this.#closed;
-    const waitMs = this.#frames === 0 ? 0 : frameMs - (this.#clock.monotonicMs() % frameMs);
+    const ms = beatMs(this.#replies());
+    const waitMs = this.#frames === 0 ? 0 : ms - (this.#clock.monotonicMs() % ms);
     void this.#clock.sleep(waitMs, signal).then(() => {
       if (!signal.aborted) this.#publish();
     });

@@ -1,0 +1,48 @@
+import { expect, test } from "vitest";
+import { LiveWriter } from "#apps/worker/turnloop/live-writer.ts";
+import type { LivePublisher } from "#infra/live/live.ts";
+import { addFrame, emptyView } from "#infra/live/view.ts";
+import { conversationId, type LiveFrame, turnId } from "#infra/turn/index.ts";
+import { VirtualClock } from "#test/gateway/virtual-clock.ts";
+
+/** A reply that grows by a word every 20 ms for three seconds, beside others. */
+async function write(replies: number): Promise<{ frames: LiveFrame[]; text: string }> {
+  const clock = new VirtualClock();
+  const frames: LiveFrame[] = [];
+  const publish = async (_: string, frame: LiveFrame): Promise<void> => void frames.push(frame);
+  const reply = { text: "", replyTokens: 0 };
+  type Options = ConstructorParameters<typeof LiveWriter>[2];
+  const writer = new LiveWriter({ publish } as unknown as LivePublisher, conversationId("channel-1"), {
+    key: { turn: turnId("1"), attempt: 0 },
+    fence: 1,
+    reply: reply as Options["reply"],
+    clock,
+    mine: () => true,
+    replies: () => replies,
+  });
+  for (let word = 0; word < 150; word++) {
+    reply.text += ` word${word}`;
+    reply.replyTokens++;
+    writer.progress();
+    await clock.pass(20);
+  }
+  await clock.pass(1_000);
+  writer.close({ done: true });
+  return { frames, text: reply.text };
+}
+
+test.each([
+  [1, 30],
+  [40, 30],
+  [100, 10],
+  [200, 6],
+  [4_000, 3],
+])("beside %i replies it is told in about %i frames, and whole", async (replies, about) => {
+  const { frames, text } = await write(replies);
+  const texts = frames.filter((frame) => frame.kind === "text");
+  // And the first word at once.
+  expect(Math.abs(texts.length - about - 1)).toBeLessThanOrEqual(1);
+  expect(texts.reduce(addFrame, emptyView).text).toBe(text);
+  expect(texts[0]?.text).toBe(" word0");
+  expect(frames.at(-1)?.kind).toBe("done");
+});
