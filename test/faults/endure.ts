@@ -23,6 +23,8 @@ export interface Endurance {
   readonly faultEveryMs: number;
   /** No fault ends a process of ours: what their memory does over the whole time can be seen. */
   readonly sparing?: boolean;
+  /** The gateway sends as much as it can: at Discord's pace a bot ends some ten turns a second. */
+  readonly lifted?: boolean;
   readonly onProgress: (line: string) => void;
 }
 
@@ -46,6 +48,7 @@ export async function endure(wish: Endurance): Promise<Endured> {
   const scene = await Scene.open({
     workers,
     channels: wish.channels,
+    lifted: wish.lifted ?? false,
     environment: { EYRIE_LOG_LEVEL: "warn" },
   });
   try {

@@ -48,6 +48,8 @@ export interface SceneOptions {
   readonly workers?: number;
   readonly channels?: number;
   readonly gateway?: boolean;
+  /** The gateway sends as much as it can, and not what Discord takes a second. */
+  readonly lifted?: boolean;
   readonly double?: Partial<DoubleOptions>;
   readonly truth?: RedisSettings;
   readonly state?: RedisSettings;
@@ -75,11 +77,17 @@ export class Scene<R extends TestRedis = RedisServer> {
   gateway: Process | null = null;
   readonly #model: string;
   readonly #environment: NodeJS.ProcessEnv;
+  readonly #lifted: boolean;
 
   private constructor(
     platform: TestPlatform<R>,
     double: DiscordDouble,
-    options: { readonly channels: number; model: string; environment: NodeJS.ProcessEnv },
+    options: {
+      readonly channels: number;
+      readonly model: string;
+      readonly environment: NodeJS.ProcessEnv;
+      readonly lifted: boolean;
+    },
   ) {
     this.platform = platform;
     this.double = double;
@@ -90,6 +98,7 @@ export class Scene<R extends TestRedis = RedisServer> {
     );
     this.#model = options.model;
     this.#environment = options.environment;
+    this.#lifted = options.lifted;
   }
 
   static async open(options: SceneOptions = {}): Promise<Scene> {
@@ -102,7 +111,7 @@ export class Scene<R extends TestRedis = RedisServer> {
     platform: TestPlatform<R>,
     options: Omit<SceneOptions, "truth" | "state"> = {},
   ): Promise<Scene<R>> {
-    const { channels = 1, workers = 1, gateway = true, environment = {} } = options;
+    const { channels = 1, workers = 1, gateway = true, lifted = false, environment = {} } = options;
     const model = mkdtempSync(join(tmpdir(), "eyrie-scripted-"));
     writeScriptedModel(model);
     const double = await DiscordDouble.start({
@@ -110,7 +119,7 @@ export class Scene<R extends TestRedis = RedisServer> {
       rateLimits: generousLimits,
       ...options.double,
     });
-    const scene = new Scene(platform, double, { channels, model, environment });
+    const scene = new Scene(platform, double, { channels, model, environment, lifted });
     try {
       const starting: Promise<unknown>[] = Array.from({ length: workers }, () =>
         scene.startWorker(),
@@ -158,7 +167,7 @@ export class Scene<R extends TestRedis = RedisServer> {
   }
 
   async startGateway(changes: NodeJS.ProcessEnv = {}): Promise<Process> {
-    const script = "apps/gateway/main.ts";
+    const script = this.#lifted ? "test/bench/platform/gateway.ts" : "apps/gateway/main.ts";
     this.gateway = await this.platform.run(script, this.environment(changes), preload);
     return this.gateway;
   }

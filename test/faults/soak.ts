@@ -1,7 +1,8 @@
 /**
  * `npm run soak -- --minutes N [--seed S] [--rate TURNS/S] [--channels N] [--turns N] [--sparing]
- * [--json]`: real processes under open load and random faults; see endure.ts. With --sparing no fault
- * ends a gateway or worker, so that their memory is seen over the whole time. Ends with one line of
+ * [--lifted] [--json]`: real processes under open load and random faults; see endure.ts. With --sparing
+ * no fault ends a gateway or worker, so that their memory is seen over the whole time; with --lifted the
+ * gateway sends more than Discord takes, for rates above 10. Ends with one line of
  * JSON under `--json`, else with a summary, and with the command that says and breaks the same again.
  * Exit code 1 when anything was lost, doubled, out of order or mixed up.
  */
@@ -22,6 +23,7 @@ const { values } = parseArgs({
     channels: { type: "string", default: "60" },
     "fault-every": { type: "string", default: "8" },
     sparing: { type: "boolean", default: false },
+    lifted: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
 });
@@ -48,6 +50,7 @@ const startedMs = performance.now();
 const endured = await endure({
   ...options,
   sparing: values.sparing,
+  lifted: values.lifted,
   onProgress: (line) => {
     const seconds = Math.round((performance.now() - startedMs) / 1_000);
     if (!values.json) console.log(`${seconds} s: ${line}`);
@@ -57,7 +60,8 @@ const length = "turns" in options ? `--turns ${options.turns}` : `--minutes ${op
 const repeat =
   `npm run soak -- ${length} --seed ${options.seed} --rate ${options.turnsPerSecond} ` +
   `--channels ${options.channels} --fault-every ${options.faultEveryMs / 1_000}` +
-  (values.sparing ? " --sparing" : "");
+  (values.sparing ? " --sparing" : "") +
+  (values.lifted ? " --lifted" : "");
 if (values.json) console.log(JSON.stringify({ ...endured, seed: options.seed, repeat }));
 else console.log(summary(endured));
 const { lost, duplicated, reordered, crossed } = endured;

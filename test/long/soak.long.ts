@@ -17,6 +17,7 @@ test(
       turnsPerSecond: 30,
       channels: 200,
       faultEveryMs: 8_000,
+      lifted: true,
       onProgress: console.log,
     });
     Object.assign(task.meta, { figures });

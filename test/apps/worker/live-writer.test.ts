@@ -12,14 +12,18 @@ async function write(replies: number): Promise<{ frames: LiveFrame[]; text: stri
   const publish = async (_: string, frame: LiveFrame): Promise<void> => void frames.push(frame);
   const reply = { text: "", replyTokens: 0 };
   type Options = ConstructorParameters<typeof LiveWriter>[2];
-  const writer = new LiveWriter({ publish } as unknown as LivePublisher, conversationId("channel-1"), {
-    key: { turn: turnId("1"), attempt: 0 },
-    fence: 1,
-    reply: reply as Options["reply"],
-    clock,
-    mine: () => true,
-    replies: () => replies,
-  });
+  const writer = new LiveWriter(
+    { publish } as unknown as LivePublisher,
+    conversationId("channel-1"),
+    {
+      key: { turn: turnId("1"), attempt: 0 },
+      fence: 1,
+      reply: reply as Options["reply"],
+      clock,
+      mine: () => true,
+      replies: () => replies,
+    },
+  );
   for (let word = 0; word < 150; word++) {
     reply.text += ` word${word}`;
     reply.replyTokens++;
