@@ -49,7 +49,7 @@ export async function endure(wish: Endurance): Promise<Endured> {
     workers,
     channels: wish.channels,
     lifted: wish.lifted ?? false,
-    environment: { EYRIE_LOG_LEVEL: "warn" },
+    environment: { EYRIE_LOG_LEVEL: "warn", EYRIE_SLOTS: "64" },
   });
   try {
     return await run(scene, wish);
