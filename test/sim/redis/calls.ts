@@ -12,11 +12,16 @@ export interface Call {
 
 const conversation = conversationId("cli-a");
 const keys = conversationKeys(conversation);
+/** Of one that nothing is said in, and only a backup may hold. */
+const other = conversationKeys(conversationId("cli-b"));
 const heads = ["0:0:0", "0:2:7", "0:4:9", "1:0:0"];
 const starts = ["0:0", "2:7"];
 const entries = ["record", "a\u0000b\u00ff", "", "x".repeat(300)];
 /** Far apart, so that a slow machine does not mix them up. */
 const seconds = ["100", "500", "3000"];
+
+/** An entry of the mailbox, as `append-turn.lua` puts it there. */
+const entryOf = (random: Random): string => `${1 + random.below(2)} ${mail(random)}`;
 
 type Draw = (random: Random) => Omit<Call, "script">;
 
@@ -117,12 +122,7 @@ const draws: Readonly<Record<string, Draw>> = {
       keys: [keys.lease, meta, mailbox, last, partial, dirty, outbox].concat(
         known ? keys.reply(key) : [],
       ),
-      args: [
-        lease(random),
-        `${1 + random.below(2)} ${mail(random)}`,
-        conversation,
-        ...(known ? told : []),
-      ],
+      args: [lease(random), entryOf(random), conversation, ...(known ? told : [])],
     };
   },
   holdConversation: (random) => ({
@@ -238,18 +238,83 @@ const draws: Readonly<Record<string, Draw>> = {
       random.pick(seconds),
     ],
   }),
+  copyConversation: (random) => ({
+    keys: [keys.meta, keys.log, keys.mailbox, keys.last, keys.lease, keys.reply(turn(random))],
+    args: [],
+  }),
+  restoreConversation: (random) => {
+    const place = random.chance(0.5) ? keys : other;
+    const { active, dirty, last, log, mailbox, meta, outbox } = place;
+    const members = random.below(3);
+    const kept = (kind: string, values: readonly string[]): string[] =>
+      [kind, random.pick(["-1", leaseMs]), String(values.length)].concat(values);
+    const fields = ["fence", "1", "logHead", random.pick(heads), "seq", "2"];
+    const mails = Array.from({ length: random.below(3) }, () => entryOf(random));
+    return {
+      keys: [meta, active, dirty, outbox, log, mailbox, last],
+      args: [
+        conversation,
+        random.pick(["0", "1"]),
+        String(members),
+        ...Array.from({ length: members }, () => outboxMember(conversation, turn(random))),
+        ...kept("hash", fields),
+        ...kept("list", [random.pick(entries)]),
+        ...kept("list", mails),
+        ...kept("string", ["last"]),
+      ],
+    };
+  },
+  forgetTurns: (random) => {
+    const key = turn(random);
+    const { dirty, last, lease: held, mailbox, meta, outbox, partial } = keys;
+    const mails = Array.from({ length: random.below(3) }, () => entryOf(random));
+    return {
+      keys: [mailbox, meta, held, last, partial, dirty, outbox].concat(
+        random.chance(0.5) ? [keys.reply(key), keys.known(key.turn)] : [],
+      ),
+      args: [
+        conversation,
+        random.pick(["", "last", ...entries]),
+        String(mails.length),
+        ...mails,
+        ...(random.chance(0.5) ? [outboxMember(conversation, key)] : []),
+      ],
+    };
+  },
+  replaceValue: (random) =>
+    random.pick([
+      {
+        keys: [random.pick([keys.mailbox, keys.log])],
+        args: [
+          "list",
+          random.pick(["0", "1", "-1"]),
+          random.pick([entryOf(random), "record", ...entries]),
+          entryOf(random),
+        ],
+      },
+      {
+        keys: [keys.meta],
+        args: [
+          "hash",
+          random.pick(["fence", "headClaims", "logHead"]),
+          random.pick(["1", "2", ...heads]),
+          random.pick(["1", "2"]),
+          random.pick(["fence", "headClaims"]),
+          random.pick(["", "1", "2"]),
+        ],
+      },
+      {
+        keys: [random.pick([keys.last, keys.reply(turn(random)), keys.lease])],
+        args: ["string", "", random.pick(["record", "1:r", "last", ...entries]), "2:r"],
+      },
+    ]),
+  replaceSnapshot: (random) => {
+    const names = [keys.meta, keys.log, keys.turns, keys.last, keys.lease, other.meta];
+    return { keys: [random.pick(names), random.pick(names)], args: [] };
+  },
 };
 
 export const scriptNames = Object.keys(draws);
-
-/** Of rotation, backup and the deletion of one person, which the simulation does not play. */
-export const notPlayed = [
-  "copyConversation",
-  "forgetTurns",
-  "replaceSnapshot",
-  "replaceValue",
-  "restoreConversation",
-];
 
 export function drawCall(random: Random, script: string): Call {
   const draw = draws[script];

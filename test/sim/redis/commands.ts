@@ -94,6 +94,32 @@ function trimmed(store: Store, key: string, from: number, to: number): Reply {
   return { ok: "OK" };
 }
 
+/** Removes `item` up to `count` times, from the head. */
+function removed(
+  store: Store,
+  key: string,
+  { count, item }: { count: number; item: string },
+): Reply {
+  if (count < 1) throw new Refusal("ERR only from the head");
+  const values = store.of(key, "list")?.values ?? [];
+  let gone = 0;
+  for (let at = values.indexOf(item); at >= 0 && gone < count; at = values.indexOf(item)) {
+    values.splice(at, 1);
+    gone++;
+  }
+  store.tidy(key);
+  return gone;
+}
+
+function replaced(store: Store, key: string, { at, item }: { at: number; item: string }): Reply {
+  const list = store.of(key, "list");
+  if (list === undefined) throw new Refusal("ERR no such key");
+  const index = at < 0 ? list.values.length + at : at;
+  if (index < 0 || index >= list.values.length) throw new Refusal("ERR index out of range");
+  list.values[index] = item;
+  return { ok: "OK" };
+}
+
 function popped(store: Store, key: string, end: "shift" | "pop"): Reply {
   const item = store.of(key, "list")?.values[end]() ?? null;
   store.tidy(key);
@@ -104,6 +130,10 @@ function set(store: Store, [key = "", value = "", ...options]: readonly string[]
   let expiresMs: number | null = null;
   for (let index = 0; index < options.length; index += 2) {
     const unit = options[index]?.toUpperCase();
+    if (unit === "KEEPTTL") {
+      expiresMs = store.entry(key)?.expiresMs ?? null;
+      continue;
+    }
     if (unit !== "EX" && unit !== "PX") throw new Refusal("ERR syntax error");
     expiresMs = store.nowMs + integer(options[index + 1]) * (unit === "EX" ? 1000 : 1);
   }
@@ -204,6 +234,15 @@ const commands: Readonly<Record<string, Command>> = {
   RPUSH: {
     args: 2,
     run: (store, [key = "", ...values]) => store.make(key, "list").values.push(...values),
+  },
+  LREM: {
+    args: 3,
+    run: (store, [key = "", count, item = ""]) =>
+      removed(store, key, { count: integer(count), item }),
+  },
+  LSET: {
+    args: 3,
+    run: (store, [key = "", at, item = ""]) => replaced(store, key, { at: integer(at), item }),
   },
   LPOP: { args: 1, run: (store, [key = ""]) => popped(store, key, "shift") },
   RPOP: { args: 1, run: (store, [key = ""]) => popped(store, key, "pop") },

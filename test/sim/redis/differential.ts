@@ -215,6 +215,18 @@ function flat(value: Value): string[] {
 /** A reply without what two servers cannot agree on. */
 function comparable(reply: Reply): unknown {
   if (Array.isArray(reply)) {
+    const [kind, ms, values] = reply;
+    // Of copy-conversation: { type, ms left, values }
+    if (typeof kind === "string" && typeof ms === "number" && Array.isArray(values)) {
+      const told = values.map(text);
+      const same =
+        kind === "hash"
+          ? pairs(told)
+              .map((pair) => pair.join("\0"))
+              .sort()
+          : told;
+      return [kind, Math.sign(ms), same];
+    }
     // { -4, ms left }
     return reply[0] === -4 && reply.length === 2
       ? [-4, Number(reply[1]) > 0]
