@@ -73,10 +73,7 @@ async function run(scene: Scene, wish: Endurance): Promise<Endured> {
   await Promise.all([speaking, breaking, watching]);
   scene.double.restFaults.clear();
   scene.double.deliveryFaults.clear();
-  for (let leftMs = patienceMs; audit.waiting() > 0 && leftMs > 0; leftMs -= lookEveryMs) {
-    await audit.look();
-    await sleep(Math.min(lookEveryMs, audit.waiting() * 100));
-  }
+  await rest(audit);
   await audit.close();
   // What the processes said last tells more than what they did not do.
   if (audit.findings.length > 0) wish.onProgress(scene.lastLines());
@@ -93,6 +90,16 @@ async function run(scene: Scene, wish: Endurance): Promise<Endured> {
     rssSlopeBytesPerMinute:
       slopes.length === 0 ? null : Math.max(...slopes.map((one) => one.bytesPerMinute)),
   };
+}
+
+/** Until everything is answered, or nothing has been for as long as patience lasts. */
+async function rest(audit: Audit): Promise<void> {
+  let [left, sinceMs] = [audit.waiting(), performance.now()];
+  while (left > 0 && performance.now() - sinceMs < patienceMs) {
+    await sleep(Math.min(lookEveryMs, left * 100));
+    await audit.look();
+    if (audit.waiting() < left) [left, sinceMs] = [audit.waiting(), performance.now()];
+  }
 }
 
 async function speak(
