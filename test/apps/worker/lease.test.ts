@@ -1,4 +1,6 @@
 /** A worker that was not there for a while does not speak for a conversation any more. */
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { holdLease } from "#apps/worker/lease/lease.ts";
 import { systemClock } from "#infra/clock/clock.ts";
@@ -7,7 +9,7 @@ import { type Claim, leaseMs } from "#infra/mailbox/mailbox.ts";
 import { duplicateRedis } from "#infra/redis/client.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
 import type { LiveFrame } from "#infra/turn/index.ts";
-import { TestPlatform } from "#test/platform/platform.ts";
+import { type Process, TestPlatform } from "#test/platform/platform.ts";
 import { aConversation, aTurn } from "../../infra/turns.ts";
 
 let platform: TestPlatform;
@@ -55,6 +57,24 @@ test("renewed, it is held for longer than it lives; taken by another, it is give
   held.letGo();
 }, 30_000);
 
+/** epoll_pwait and epoll_wait of x86-64, epoll_pwait of arm64. */
+const waits = new Set(["281", "232", "22"]);
+
+/**
+ * Stops a process while its event loop waits: what it has decided to say is on its way, and nothing lies
+ * half-written in its memory, to be sent when it wakes up.
+ */
+async function freeze(process: Process): Promise<void> {
+  for (;;) {
+    process.signal("SIGSTOP");
+    const file = (name: string): string => readFileSync(`/proc/${process.pid}/${name}`, "utf8");
+    while (!/\) T /.test(file("stat"))) await sleep(1);
+    if (waits.has(file("syscall").split(" ", 1)[0]!)) return;
+    process.signal("SIGCONT");
+    await sleep(1);
+  }
+}
+
 test("a frozen worker that wakes up says nothing, and is not counted as dead", async () => {
   // So hot and long that it is at it all the time.
   const hot = { temperature: 6, topP: 1, presencePenalty: 0, frequencyPenalty: 0, penaltyDecay: 1 };
@@ -69,7 +89,7 @@ test("a frozen worker that wakes up says nothing, and is not counted as dead", a
   const frozen = await platform.worker();
   for (const turn of turns) await platform.say(turn);
   await expect.poll(() => frames.length, { interval: 1 }).toBeGreaterThan(turns.length);
-  frozen.signal("SIGSTOP");
+  await freeze(frozen);
   const heldBefore = await Promise.all(
     turns.map(async ({ conversation }) => platform.truth.get(conversationKeys(conversation).lease)),
   );
