@@ -18,8 +18,8 @@ import { wantedFinal } from "./wanted.ts";
 
 /** Discord allows few edits of messages older than an hour; no button is worth one. */
 const stripWithinMs = 55 * 60_000;
-/** Between two of them: of 40 requests a second, replies that are read now have the other 30. */
-const stripIntervalMs = 100;
+/** Between two of them: of 40 requests a second, replies that are read now have the other 36. */
+const stripIntervalMs = 250;
 /** Who would wait longer in a storm of questions keeps the button. */
 const stripWaitMsMax = 30_000;
 const conversationsMax = 10_000;

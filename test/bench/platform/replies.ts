@@ -1,4 +1,5 @@
 /** What became of each question, as people in Discord saw it. */
+import { MessageFlags } from "discord-api-types/v10";
 import type { Message } from "#test/doubles/discord/index.ts";
 import { promptFor, turnSeed, turnId } from "#infra/turn/index.ts";
 import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
@@ -35,7 +36,7 @@ export class Replies {
   seen({ channel, trigger, plannedMs }: Asked): Seen | null {
     const parts = this.#stage.double
       .botMessages(channel)
-      .filter(({ replyTo }) => replyTo === trigger);
+      .filter((message) => message.replyTo === trigger && !isNotice(message));
     const [first] = parts;
     const last = parts.at(-1);
     if (first === undefined || last === undefined || !this.#isFinal(last)) return null;
@@ -57,6 +58,11 @@ export class Replies {
     const ids = this.#words.reply(seed, this.#replyTokens);
     return plain(new TextDecoder().decode(this.#tokenizer.decode(ids)));
   }
+}
+
+/** What could not be asked was refused, by name and silently: no answer, and none that is wrong. */
+function isNotice({ wire }: Message): boolean {
+  return ((wire.flags ?? 0) & MessageFlags.SuppressNotifications) !== 0;
 }
 
 /** When it said for the first time what it says now; its buttons may have gone later. */
