@@ -20,7 +20,7 @@ const frameMsMax = 1_000;
 const wholeEvery = 10;
 
 /** The beat of a worker that is writing so many replies. */
-export function beatMs(replies: number): number {
+function beatMs(replies: number): number {
   return Math.min(frameMsMax, frameMs * Math.max(1, Math.ceil(replies / repliesPerFrame)));
 }
 
