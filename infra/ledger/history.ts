@@ -255,6 +255,7 @@ export class History {
         keys.log,
         keys.turns,
         keys.last,
+        keys.partial,
         keys.rewound(operation),
         standing.logHead,
         rewound.kind === "reset" ? "all" : rewound.turns.length,

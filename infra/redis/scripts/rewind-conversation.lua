@@ -6,7 +6,8 @@
 -- KEYS[2] log       list of token blocks
 -- KEYS[3] turns     list of the turns that can be taken back, one for each of the newest blocks
 -- KEYS[4] last      string: the last turn
--- KEYS[5] rewound   string: the record of this very operation
+-- KEYS[5] partial   string: what the head's reply has drawn, from a log that is no more
+-- KEYS[6] rewound   string: the record of this very operation
 -- ARGV[1] log head I read   ARGV[2] turns to take back, or "all"   ARGV[3] log head to go back to
 -- ARGV[4] rewound record   ARGV[5] seconds to keep it
 -- ARGV[6…] fields of meta for those who had not spoken by then
@@ -14,7 +15,7 @@
 -- Returns 1; 0 when this operation was done before; -6 when the log is not the one I read. A turn
 -- that is running meanwhile cannot commit (-6) and starts again. Run twice: the second returns 0 and
 -- changes nothing, whatever was said in between.
-if redis.call('EXISTS', KEYS[5]) == 1 then
+if redis.call('EXISTS', KEYS[6]) == 1 then
   return 0
 end
 if (redis.call('HGET', KEYS[1], 'logHead') or '0:0:0') ~= ARGV[1] then
@@ -35,6 +36,6 @@ redis.call('HSET', KEYS[1], 'logHead', ARGV[3])
 for index = 6, #ARGV do
   redis.call('HDEL', KEYS[1], ARGV[index])
 end
-redis.call('DEL', KEYS[4])
-redis.call('SET', KEYS[5], ARGV[4], 'EX', ARGV[5])
+redis.call('DEL', KEYS[4], KEYS[5])
+redis.call('SET', KEYS[6], ARGV[4], 'EX', ARGV[5])
 return 1

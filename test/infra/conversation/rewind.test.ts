@@ -222,6 +222,21 @@ describe("regenerate", () => {
   });
 });
 
+describe.each([
+  ["undo", async (): Promise<unknown> => workshop.conversations.undo(conversation, 1)],
+  ["reset", async (): Promise<unknown> => workshop.conversations.reset(conversation)],
+] as const)("%s", (_, takeBack) => {
+  test("drops what the running reply has drawn on a log that is no more", async () => {
+    await talk(2);
+    await workshop.mailbox.append(aTurn(500, { conversation }));
+    const drawn = { fingerprint: "f", tokens: [5, 6, 7] };
+    await workshop.mailbox.handOver(await workshop.claim(conversation), drawn);
+    expect(await workshop.truth.exists(keys.partial)).toBe(1);
+    await takeBack();
+    expect(await workshop.truth.exists(keys.partial)).toBe(0);
+  });
+});
+
 describe("reset", () => {
   test("forgets all, once for each order, with every snapshot", async () => {
     const heads = await talk(3);

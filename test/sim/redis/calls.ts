@@ -131,7 +131,14 @@ const draws: Readonly<Record<string, Draw>> = {
   }),
   readConversation: () => ({ keys: [keys.meta, keys.log, keys.turns, keys.last], args: [] }),
   rewindConversation: (random) => ({
-    keys: [keys.meta, keys.log, keys.turns, keys.last, keys.rewound(operation(random))],
+    keys: [
+      keys.meta,
+      keys.log,
+      keys.turns,
+      keys.last,
+      keys.partial,
+      keys.rewound(operation(random)),
+    ],
     args: [
       random.pick(heads),
       random.pick(["1", "2", "all"]),
