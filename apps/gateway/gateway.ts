@@ -37,14 +37,9 @@ import { NoticeLimit } from "./intake/notice-limit.ts";
 import { putBack } from "./intake/submit.ts";
 import { Tail } from "./intake/tail.ts";
 import { type GatewayMetrics, gatewayMetrics } from "./metrics.ts";
-import { Pacer } from "./render/pacer.ts";
+import { Pacer, requestsPerSecondMax } from "./render/pacer.ts";
 import { Renders } from "./render/renders.ts";
 
-/**
- * Discord allows a bot 50. Its seconds begin with the first request that it gets, ours with the first
- * that we send: at 50 of ours, those that are held up on the way fall into a second that is full.
- */
-const requestsPerSecondMax = 40;
 /** How long a closing gateway waits for turns on their way into a mailbox, … */
 const drainMsMax = 3_000;
 /** … and for each of its rooms. */
@@ -157,10 +152,7 @@ async function open(
   };
   const live = new LiveSubscriber(listening, records);
   const tail = new Tail(systemClock);
-  const { buttons, renders } = outbound(
-    { ...shared, ...rooms, live, tail },
-    options.editIntervalMsMin,
-  );
+  const { buttons, renders } = outbound({ ...shared, ...rooms, live, tail }, options);
   const {
     forks,
     intake,
@@ -232,12 +224,12 @@ function outbound(
     readonly replication: Replication;
     readonly tail: Tail;
   },
-  floorMs: number | undefined,
+  pace: Pick<GatewayOptions, "editIntervalMsMin" | "requestsPerSecondMax">,
 ): { readonly renders: Renders; readonly buttons: Buttons } {
   const clock: Clock = systemClock;
   const buttons = new Buttons(parts.token);
   const streams = (): number => renders.size;
-  const pacer = new Pacer({ clock, streams, ...(floorMs === undefined ? {} : { floorMs }) });
+  const pacer = new Pacer({ clock, streams, ...pace });
   const openReplies = new OpenReplies(parts.truth, parts.applicationId, parts.records);
   const renders = new Renders({ ...parts, openReplies, pacer, clock, buttons });
   return { renders, buttons };

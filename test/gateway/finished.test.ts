@@ -1,6 +1,7 @@
 import type { REST } from "discord.js";
 import { describe, expect, test } from "vitest";
 import { Finished } from "#apps/gateway/render/finished.ts";
+import { Pacer } from "#apps/gateway/render/pacer.ts";
 import { conversationId } from "#infra/turn/index.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 
@@ -13,7 +14,9 @@ function desk(): { clock: VirtualClock; finished: Finished; taken: [number, stri
   const patch = async (route: string): Promise<void> => {
     taken.push([clock.monotonicMs(), route.slice(route.lastIndexOf("/") + 1)]);
   };
-  const parts = { rest: { patch } as unknown as REST, clock, log: { debug: () => undefined } };
+  const pacer = new Pacer({ clock, streams: () => 1 });
+  const log = { debug: () => undefined };
+  const parts = { rest: { patch } as unknown as REST, clock, log, pacer };
   const finished = new Finished(parts as unknown as ConstructorParameters<typeof Finished>[0]);
   return { clock, finished, taken };
 }

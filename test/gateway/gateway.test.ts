@@ -1,6 +1,7 @@
 import { getEventListeners } from "node:events";
 import { InteractionResponseType, MessageFlags } from "discord.js";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
+import { editIntervalMsMin } from "#apps/gateway/render/pacer.ts";
 import { conversationId } from "#infra/turn/index.ts";
 import { Permission } from "#test/doubles/discord/index.ts";
 import { buttonOf, contentOf, editIntervalMs, Stage } from "./stage.ts";
@@ -57,6 +58,24 @@ describe("a mention", () => {
     await stage.waitForShown(record.text);
     await stage.waitForEmptyOutbox();
     expect(buttonOf(placeholder)).toMatch(/^v2:again:/);
+  });
+
+  test("of a busy bot gets words at once where they come before the placeholder", async () => {
+    stage = await Stage.open({ empty: true });
+    const { ada, discord, worker } = stage;
+    await stage.start({}, { requestsPerSecondMax: 10 });
+    const guild = discord.addGuild({ name: "Crowd" });
+    const channels = Array.from({ length: 12 }, (_, index) =>
+      discord.addChannel(guild, { name: `channel-${index}` }),
+    );
+    for (const channel of channels) discord.userSays(channel, ada, "now!", { mention: true });
+    const last = channels.at(-1)!;
+    const claim = await worker.claim(conversationId(`discord-${last.id}`));
+    await worker.say(claim, "At once");
+    expect((await discord.waitForReply(last)).history[0]?.content).toBe("At once ▌");
+    const empty = (): unknown[] => channels.filter((one) => discord.botMessages(one).length === 0);
+    expect(empty().length).toBeGreaterThan(0);
+    await discord.waitFor(() => empty().length === 0);
   });
 
   test("many frames become few edits, and no edit is stale", async () => {
@@ -165,7 +184,7 @@ describe("a mention", () => {
 
 test("at life's pace and limits, three replies in one channel meet no 429", async () => {
   stage = await Stage.open({ empty: true, double: { rateLimits: {} } });
-  await stage.start({}, {});
+  await stage.start({}, { editIntervalMsMin });
   const channels = ["one", "two", "three"].map((topic) => {
     stage.ask(topic);
     return topic;

@@ -2,6 +2,8 @@ import { describe, expect, test } from "vitest";
 import { editIntervalMs, Pacer } from "#apps/gateway/render/pacer.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 
+const nobody = new AbortController().signal;
+
 /** `streams` replies, each editing as often as the pacer lets it, for `ms`. */
 async function stream(options: {
   streams: number;
@@ -13,7 +15,7 @@ async function stream(options: {
   const edits: { atMs: number; channel: string }[] = [];
   const reply = async (channel: string): Promise<void> => {
     while (clock.monotonicMs() < options.ms) {
-      await clock.sleep(pacer.reserve(channel));
+      await pacer.edit(channel, nobody);
       edits.push({ atMs: clock.monotonicMs(), channel });
       // The request itself takes a moment.
       await clock.sleep(50);
@@ -52,19 +54,81 @@ describe("the pace of live edits", () => {
     expect(edits.length).toBeGreaterThanOrEqual(9);
   });
 
-  test("a request that did not wait counts all the same", () => {
-    const pacer = new Pacer({ clock: new VirtualClock(), streams: () => 1 });
+  test("a request that did not wait counts all the same", async () => {
+    const { clock, pacer, went } = desk();
     pacer.note("c");
-    expect(pacer.reserve("c")).toBe(1_200);
-    expect(pacer.reserve("other")).toBe(0);
+    went("c", pacer.edit("c", nobody));
+    went("other", pacer.edit("other", nobody));
+    await clock.pass(2_000);
+    expect(went.times).toEqual({ other: 0, c: 1_200 });
   });
 
   test("a quiet channel is forgotten and starts at once", async () => {
-    const clock = new VirtualClock();
-    const pacer = new Pacer({ clock, streams: () => 1 });
-    pacer.reserve("c");
+    const { clock, pacer, went } = desk();
+    void pacer.edit("c", nobody);
     await clock.pass(5_000);
     pacer.sweep();
-    expect(pacer.reserve("c")).toBe(0);
+    went("c", pacer.edit("c", nobody));
+    await clock.pass(1);
+    expect(went.times).toEqual({ c: 5_000 });
   });
 });
+
+describe("room", () => {
+  test("is what requests that cannot wait leave of 36 a second", async () => {
+    const { clock, pacer, went } = desk();
+    for (let index = 0; index < 40; index++) pacer.note(`urgent ${index}`);
+    went("placeholder", pacer.room(nobody));
+    went("edit", pacer.edit("c", nobody));
+    await clock.pass(2_000);
+    // 40 have their time in 1,111 ms, of which three requests may be ahead.
+    expect(went.times).toEqual({ placeholder: 1_028, edit: 1_056 });
+  });
+
+  test("is not waited for by first words, and they count", async () => {
+    const { clock, pacer, went } = desk();
+    for (let index = 0; index < 36; index++)
+      went(`words ${index}`, pacer.firstWords(`c${index}`, nobody));
+    went("edit", pacer.edit("c", nobody));
+    await clock.pass(2_000);
+    expect(Object.values(went.times).slice(0, 36)).toEqual(Array.from({ length: 36 }, () => 0));
+    expect(went.times).toMatchObject({ edit: 917 });
+  });
+
+  test("goes to who asked first; who gives up leaves the line and counts for nothing", async () => {
+    const { clock, pacer, went } = desk();
+    const hurried = new AbortController();
+    for (let index = 0; index < 8; index++) {
+      went(`${index}`, pacer.room(index === 5 ? hurried.signal : nobody));
+    }
+    await clock.pass(10);
+    hurried.abort();
+    await clock.pass(2_000);
+    expect(
+      Object.entries(went.times)
+        .map(([name]) => name)
+        .toSorted(),
+    ).toEqual(["0", "1", "2", "3", "4", "6", "7"]);
+    expect(went.times).toMatchObject({ 3: 0, 4: 28, 6: 56, 7: 84 });
+    expect(await pacer.room(hurried.signal)).toBe(false);
+  });
+});
+
+/** A pacer and when those that waited went, ms. */
+function desk(): {
+  readonly clock: VirtualClock;
+  readonly pacer: Pacer;
+  readonly went: ((name: string, turn: Promise<boolean>) => void) & {
+    times: Record<string, number>;
+  };
+} {
+  const clock = new VirtualClock();
+  const pacer = new Pacer({ clock, streams: () => 1 });
+  const times: Record<string, number> = {};
+  const went = (name: string, turn: Promise<boolean>): void => {
+    void turn.then((came) => {
+      if (came) times[name] = Math.ceil(clock.monotonicMs());
+    });
+  };
+  return { clock, pacer, went: Object.assign(went, { times }) };
+}

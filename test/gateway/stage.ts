@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MessageFlags } from "discord.js";
-import { type Gateway, startGateway } from "#apps/gateway/gateway.ts";
+import { type Gateway, type GatewayOptions, startGateway } from "#apps/gateway/gateway.ts";
 import { loadConfig } from "#infra/config/config.ts";
 import { KeyRing } from "#infra/redis/keyring.ts";
 import { plainRecords, Records } from "#infra/redis/records.ts";
@@ -111,7 +111,7 @@ export class Stage {
 
   async start(
     changes: Record<string, string> = {},
-    paced: { readonly editIntervalMsMin?: number } = { editIntervalMsMin: editIntervalMs },
+    paced: Pick<GatewayOptions, "editIntervalMsMin" | "requestsPerSecondMax"> = {},
   ): Promise<Gateway> {
     const { url } = this.redis;
     const gateway = await startGateway({
@@ -119,6 +119,7 @@ export class Stage {
       truthUrl: url,
       stateUrl: url,
       log: this.#log(),
+      editIntervalMsMin: editIntervalMs,
       ...paced,
     });
     this.gateway = gateway;

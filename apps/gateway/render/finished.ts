@@ -12,13 +12,14 @@ import type { Log } from "#infra/telemetry/log.ts";
 import type { ConversationId, ReplyRecord, TurnKey } from "#infra/turn/index.ts";
 import { carrierFor, stripButtons } from "./carrier.ts";
 import { failureCode } from "./failure.ts";
+import type { Pacer } from "./pacer.ts";
 import { messageCharactersMax } from "./split.ts";
 import type { ReplyTexts } from "./texts.ts";
 import { wantedFinal } from "./wanted.ts";
 
 /** Discord allows few edits of messages older than an hour; no button is worth one. */
 const stripWithinMs = 55 * 60_000;
-/** Between two of them: of 40 requests a second, replies that are read now have the other 36. */
+/** Between two of them: replies that are read now have the rest. */
 const stripIntervalMs = 250;
 /** Who would wait longer in a storm of questions keeps the button. */
 const stripWaitMsMax = 30_000;
@@ -28,6 +29,7 @@ export interface FinishedParts {
   readonly rest: REST;
   readonly selfId: string;
   readonly ledger: Ledger;
+  readonly pacer: Pick<Pacer, "room">;
   readonly clock: Clock;
   readonly translator: Translator;
   readonly log: Log;
@@ -62,14 +64,14 @@ export class Finished {
 
   /** A new question: the answer before it can no longer be written anew. */
   async strip(conversation: ConversationId, signal: AbortSignal): Promise<void> {
-    const { clock, log, rest } = this.#parts;
+    const { clock, log, pacer, rest } = this.#parts;
     const button = this.#buttons.get(conversation);
     this.#buttons.delete(conversation);
     if (button === undefined || clock.monotonicMs() - button.atMs > stripWithinMs) return;
     const waitMs = this.#waitToStrip();
     if (waitMs > stripWaitMsMax) return;
     if (waitMs > 0) await clock.sleep(waitMs, signal);
-    if (signal.aborted) return;
+    if (!(await pacer.room(signal))) return;
     try {
       await stripButtons({ rest, signal }, button);
     } catch (error) {

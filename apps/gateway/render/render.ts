@@ -2,7 +2,8 @@
  * One reply on its way into Discord: placeholder at once, live text by edits, the end from the
  * ledger.
  *
- * Promises: at most one request is in flight; live edits wait for the pacer, the final one does not;
+ * Promises: at most one request is in flight; what can wait waits for the pacer, the final edit does
+ * not; where the first words come before the placeholder's turn, no placeholder is shown at all;
  * the reply is marked delivered only after Discord shows the ledger's text; where truth has replicas,
  * only a text that one of them has is shown as final. Killed anywhere → the
  * next process adopts it: noted parts are edited again (same text), unnoted ones are found by nonce
@@ -98,8 +99,8 @@ export class Render {
   #failures = 0;
   /** Ends a wait for new text. */
   #wake: () => void = () => undefined;
-  /** Ends a wait for the pacer: what comes now is worth more than a steady pace. */
-  #hurry = new AbortController();
+  /** Ends the wait for the pacer, if there is one: what comes now is worth more than a steady pace. */
+  #hurry: AbortController | null = null;
   readonly #closing = new AbortController();
 
   constructor(reply: ReplyAddress, parts: RenderParts) {
@@ -125,7 +126,7 @@ export class Render {
 
   /** The ledger has the reply. */
   finish(): void {
-    this.#hurry.abort(over);
+    this.#hurry?.abort(over);
     this.lookAgain();
   }
 
@@ -138,14 +139,14 @@ export class Render {
   /** Nobody wants to read it any more: take away what stands there. */
   giveUp(): void {
     this.#unwanted = true;
-    this.#hurry.abort(over);
+    this.#hurry?.abort(over);
     this.#wake();
   }
 
   /** This process ends; the next one goes on. */
   close(): void {
     this.#closing.abort(over);
-    this.#hurry.abort(over);
+    this.#hurry?.abort(over);
     this.#wake();
   }
 
@@ -175,11 +176,11 @@ export class Render {
       if (step === null) {
         if (this.#ending !== null) return "delivered";
         await this.#changed();
-      } else if (!paced && this.#waitsForPacer(step)) {
-        await this.#parts.clock.sleep(this.#reserve(), this.#hurry.signal);
+      } else if (!paced && this.#canWait(step)) {
         // What is wanted may have changed meanwhile: look again.
-        paced = true;
+        paced = await this.#waitFor(step);
       } else {
+        if (!paced) this.#parts.pacer.note(this.#parts.carrier.channelId);
         paced = false;
         await this.#perform(step);
       }
@@ -206,21 +207,29 @@ export class Render {
     return wantedCut(ending.text, { count: this.#partsMax, notice, button });
   }
 
-  #waitsForPacer(step: Step): boolean {
-    const placeholder = step.kind === "post" && step.index === 0;
+  #canWait(step: Step): boolean {
+    const spoke = this.#view.text.trim() !== "";
     // Who asks for another attempt sees at once that it has begun.
-    const replaces = this.#again && this.#view.text === "";
-    return this.#ending === null && !placeholder && !replaces;
+    const replaces = this.#again && !spoke;
+    const firstWords = spoke && step.kind === "post" && step.index === 0;
+    return this.#ending === null && !this.#recordReady && !replaces && !firstWords;
   }
 
-  #reserve(): number {
+  /** False when something came that cannot wait. */
+  async #waitFor(step: Step): Promise<boolean> {
+    if (this.#unwanted || this.#closing.signal.aborted) return false;
     const { carrier, pacer } = this.#parts;
-    return pacer.reserve(carrier.channelId);
+    this.#hurry = new AbortController();
+    const { signal } = this.#hurry;
+    const first = step.kind !== "remove" && step.index === 0;
+    if (first && step.kind === "post") return pacer.room(signal);
+    const isPlaceholder = this.#shown[0]?.content === this.#texts.thinking;
+    if (first && isPlaceholder) return pacer.firstWords(carrier.channelId, signal);
+    return pacer.edit(carrier.channelId, signal);
   }
 
   async #perform(step: Step): Promise<void> {
-    const { carrier, metrics, pacer } = this.#parts;
-    if (this.#ending !== null) pacer.note(carrier.channelId);
+    const { metrics } = this.#parts;
     try {
       if (step.kind === "post") await this.#post(step.index, step.part);
       else if (step.kind === "edit") await this.#edit(step.index, step.part);
@@ -309,7 +318,8 @@ export class Render {
       this.#shown.push({ messageId, content: null, button: null });
       if (index >= noted.length) await ledger.notePart(conversation, key, { index, messageId });
     }
-    this.#recordReady ||= await this.#isOver();
+    // Never back to false: it may have been told meanwhile.
+    if (await this.#isOver()) this.#recordReady = true;
   }
 
   async #find(firstId: string | null): Promise<string[]> {
@@ -348,7 +358,6 @@ export class Render {
       if (this.#ending !== null) return;
       // A false alarm: back to the live text and its pace.
       this.#recordReady = false;
-      this.#hurry = new AbortController();
     } catch (error) {
       if (!(error instanceof EyrieError)) throw error;
       log.error("reply record refused", { turn: this.#reply.key.turn, code: error.code });
@@ -401,7 +410,10 @@ export class Render {
     const view = addFrame(this.#view, frame);
     if (view === this.#view) return;
     this.#parts.metrics.frames.inc();
+    const isFirst = this.#view.text === "";
     this.#view = view;
+    // Whoever waits to show a placeholder can show words now.
+    if (isFirst && this.#shown.length === 0) this.#hurry?.abort(over);
     this.#wake();
   }
 
