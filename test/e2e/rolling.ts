@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
+import { editIntervalMs, requestsPerSecondMax } from "#apps/gateway/render/pacer.ts";
 import { wantedFinal } from "#apps/gateway/render/wanted.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
 import {
@@ -37,8 +38,12 @@ export interface RollingFigures {
   readonly slowestExitMs: number;
 }
 
-/** A stream lives as long as this many workers take to start, one after the other. */
+/**
+ * A stream lives as long as this many workers take to start, one after the other, and as all first words
+ * take to be sent this many times over.
+ */
 const startsPerStream = 4;
+const greetingsPerStream = 6;
 const probeTokens = 64;
 const patience = { timeout: 300_000, interval: 20 };
 
@@ -95,7 +100,9 @@ class Deploy {
     const platform = this.#platform;
     const startedMs = performance.now();
     const workers = await Promise.all([this.#worker(), this.#worker()]);
-    this.#replyTokensMax = await this.#tokensIn(startsPerStream * (performance.now() - startedMs));
+    const startsMs = startsPerStream * (performance.now() - startedMs);
+    const greetingsMs = (greetingsPerStream * this.#rolling.streams * 1_000) / requestsPerSecondMax;
+    this.#replyTokensMax = await this.#tokensIn(startsMs + greetingsMs);
     const gateway = await this.#gateway();
     const streams = this.#ask();
     await expect.poll(async () => this.#alive(streams), patience).toBe(streams.length);
@@ -227,7 +234,7 @@ class Deploy {
     let lost = 0;
     let duplicates = 0;
     const gaps: number[] = [];
-    const intervalMs = Math.max(1_200, (streams.length / 40) * 1_000);
+    const intervalMs = editIntervalMs(streams.length);
     for (const [index, { channel }] of streams.entries()) {
       const shown = this.#double.botMessages(channel).map(({ wire }) => wire.content.trim());
       const wanted = wantedFinal(records[index]?.text ?? "", "", null);

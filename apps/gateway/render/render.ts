@@ -1,13 +1,12 @@
 /**
- * One reply on its way into Discord: placeholder at once, live text by edits, the end from the
- * ledger.
+ * One reply on its way into Discord: a placeholder unless words come at once, live text by edits, the
+ * end from the ledger.
  *
- * Promises: at most one request is in flight; what can wait waits for the pacer, the final edit does
- * not; where the first words come before the placeholder's turn, no placeholder is shown at all;
- * the reply is marked delivered only after Discord shows the ledger's text; where truth has replicas,
- * only a text that one of them has is shown as final. Killed anywhere → the
- * next process adopts it: noted parts are edited again (same text), unnoted ones are found by nonce
- * or by what they refer to.
+ * Promises: at most one request is in flight; what can wait waits for the pacer, first words and the
+ * final edit do not; the reply is marked delivered only after Discord shows the ledger's text; where
+ * truth has replicas, only a text that one of them has is shown as final. Killed anywhere → the next
+ * process adopts it: noted parts are edited again (same text), unnoted ones are found by nonce or by
+ * what they refer to.
  */
 import { type Clock, over } from "#infra/clock/clock.ts";
 import type { ReplyAddress } from "#infra/discord/open-replies.ts";
@@ -36,6 +35,8 @@ import {
   wantedLive,
 } from "./wanted.ts";
 
+/** A placeholder that stands for less is a flicker, and a third of the requests of a short answer. */
+const placeholderAfterMs = 150;
 const retryMsMin = 500;
 const retryMsMax = 10_000;
 /** Until a record that no replica has is asked about again. */
@@ -218,11 +219,14 @@ export class Render {
   /** False when something came that cannot wait. */
   async #waitFor(step: Step): Promise<boolean> {
     if (this.#unwanted || this.#closing.signal.aborted) return false;
-    const { carrier, pacer } = this.#parts;
+    const { carrier, clock, pacer } = this.#parts;
     this.#hurry = new AbortController();
     const { signal } = this.#hurry;
     const first = step.kind !== "remove" && step.index === 0;
-    if (first && step.kind === "post") return pacer.room(signal);
+    if (first && step.kind === "post") {
+      await clock.sleep(placeholderAfterMs, signal);
+      return pacer.room(signal);
+    }
     const isPlaceholder = this.#shown[0]?.content === this.#texts.thinking;
     if (first && isPlaceholder) return pacer.firstWords(carrier.channelId, signal);
     return pacer.edit(carrier.channelId, signal);
