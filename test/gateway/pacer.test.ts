@@ -95,6 +95,16 @@ describe("room", () => {
     expect(went.times).toMatchObject({ edit: 917 });
   });
 
+  test("first words wait for their channel a second, however many replies stream", async () => {
+    const { clock, pacer, went } = desk(200);
+    pacer.note("c");
+    went("words", pacer.firstWords("c", nobody));
+    pacer.note("d");
+    went("edit", pacer.edit("d", nobody));
+    await clock.pass(10_000);
+    expect(went.times).toEqual({ words: 1_200, edit: 6_250 });
+  });
+
   test("goes to who asked first; who gives up leaves the line and counts for nothing", async () => {
     const { clock, pacer, went } = desk();
     const hurried = new AbortController();
@@ -115,7 +125,7 @@ describe("room", () => {
 });
 
 /** A pacer and when those that waited went, ms. */
-function desk(): {
+function desk(streams = 1): {
   readonly clock: VirtualClock;
   readonly pacer: Pacer;
   readonly went: ((name: string, turn: Promise<boolean>) => void) & {
@@ -123,7 +133,7 @@ function desk(): {
   };
 } {
   const clock = new VirtualClock();
-  const pacer = new Pacer({ clock, streams: () => 1 });
+  const pacer = new Pacer({ clock, streams: () => streams });
   const times: Record<string, number> = {};
   const went = (name: string, turn: Promise<boolean>): void => {
     void turn.then((came) => {

@@ -57,9 +57,10 @@ export class Pacer {
     return this.room(signal);
   }
 
-  /** The same for an edit that brings the first words: they wait for their channel only. */
+  /** The same for an edit that brings the first words: they wait for what Discord allows a channel only. */
   async firstWords(channelId: string, signal: AbortSignal): Promise<boolean> {
-    await this.#options.clock.sleep(this.#reserve(channelId), signal);
+    const { clock, editIntervalMsMin: floorMs = editIntervalMsMin } = this.#options;
+    await clock.sleep(this.#reserve(channelId, floorMs), signal);
     if (!signal.aborted) this.#spend();
     return !signal.aborted;
   }
@@ -90,12 +91,13 @@ export class Pacer {
     for (const [channelId, due] of this.#dueMs) if (due <= nowMs) this.#dueMs.delete(channelId);
   }
 
-  /** Takes the channel's next turn and returns how long to wait for it, ms. */
-  #reserve(channelId: string): number {
+  /** Takes the channel's next turn, or one in `waitMsMax`, and returns how long to wait for it, ms. */
+  #reserve(channelId: string, waitMsMax: number = Infinity): number {
     const nowMs = this.#options.clock.monotonicMs();
-    const due = Math.max(nowMs, this.#dueMs.get(channelId) ?? 0);
-    this.#dueMs.set(channelId, due + this.intervalMs());
-    return due - nowMs;
+    const waitMs = Math.max(0, (this.#dueMs.get(channelId) ?? 0) - nowMs);
+    const turnMs = nowMs + Math.min(waitMs, waitMsMax);
+    this.#dueMs.set(channelId, turnMs + this.intervalMs());
+    return turnMs - nowMs;
   }
 
   #spend(): void {
