@@ -38,6 +38,8 @@ export interface Endured extends Readonly<Record<Fault, number>> {
   readonly memory: readonly Slope[];
   /** The steepest; null when no process lived long enough. */
   readonly rssSlopeBytesPerMinute: number | null;
+  /** The same of what is left after a collection; null unless sparing. */
+  readonly heapSlopeBytesPerMinute: number | null;
 }
 
 const workers = 2;
@@ -87,9 +89,14 @@ async function run(scene: Scene, wish: Endurance): Promise<Endured> {
     faults,
     findings: audit.findings,
     memory: slopes,
-    rssSlopeBytesPerMinute:
-      slopes.length === 0 ? null : Math.max(...slopes.map((one) => one.bytesPerMinute)),
+    rssSlopeBytesPerMinute: steepest(slopes.map((one) => one.bytesPerMinute)),
+    heapSlopeBytesPerMinute: steepest(slopes.map((one) => one.heapBytesPerMinute)),
   };
+}
+
+function steepest(slopes: readonly (number | null)[]): number | null {
+  const known = slopes.filter((slope) => slope !== null);
+  return known.length === 0 ? null : Math.max(...known);
 }
 
 /** Until everything is answered, or nothing has been for as long as patience lasts. */
@@ -164,8 +171,9 @@ async function watch(
   while (going()) {
     await sleep(lookEveryMs);
     await audit.look();
-    for (const worker of scene.workers) memory.sample("worker", worker);
-    if (scene.gateway !== null) memory.sample("gateway", scene.gateway);
+    const how = { collect: wish.sparing === true };
+    for (const worker of scene.workers) memory.sample("worker", worker, how);
+    if (scene.gateway !== null) memory.sample("gateway", scene.gateway, how);
     if (performance.now() - toldMs < progressEveryMs) continue;
     toldMs = performance.now();
     const wrong = Object.entries(audit.counts).map(([name, count]) => `${count} ${name}`);

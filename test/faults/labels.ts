@@ -89,8 +89,12 @@ export type Order =
       readonly passing: number;
     }
   /** The wall clock of its main thread goes wrong by this; clocks that only run on do not. */
-  | { readonly kind: "skew"; readonly ms: number };
+  | { readonly kind: "skew"; readonly ms: number }
+  /** Whatever nobody refers to goes; {@link Done.heapBytes} is what is left. */
+  | { readonly kind: "collect" };
 
 export interface Done {
   readonly done: Order["kind"];
+  /** Of the main thread's heap. */
+  readonly heapBytes?: number;
 }

@@ -4,6 +4,8 @@
  * file but tests.
  */
 import { registerHooks } from "node:module";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { isMainThread } from "node:worker_threads";
 import type { Deed, Done, Label, LabelName, Order } from "./labels.ts";
 
@@ -41,10 +43,19 @@ async function listenForOrders(): Promise<void> {
     });
   }
   process.on("message", (order: Order) => {
+    const done: Done = { done: order.kind };
     if (order.kind === "skew") skewMs = order.ms;
-    else armed.set(order.label, { deed: order.deed, left: order.passing });
-    process.send?.({ done: order.kind } satisfies Done);
+    else if (order.kind === "arm")
+      armed.set(order.label, { deed: order.deed, left: order.passing });
+    process.send?.(order.kind === "collect" ? { ...done, heapBytes: collect() } : done);
   });
+}
+
+/** Collects what nobody refers to and returns how much is left, bytes. */
+function collect(): number {
+  setFlagsFromString("--expose-gc");
+  (runInNewContext("gc") as () => void)();
+  return process.memoryUsage().heapUsed;
 }
 
 function replaceClock(): void {

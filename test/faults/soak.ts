@@ -71,8 +71,9 @@ function summary({ findings, faults, memory, ...figures }: Endured): string {
   const lines = [
     ...Object.entries(faults).map(([name, times]) => `${String(times).padStart(5)} × ${name}`),
     ...memory.map(
-      ({ process: name, minutes, rssMiB, bytesPerMinute }) =>
-        `  ${name}: ${rssMiB} MiB after ${minutes} min, ${bytesPerMinute} bytes a minute`,
+      ({ process: name, minutes, rssMiB, bytesPerMinute, heapMiB, heapBytesPerMinute }) =>
+        `  ${name}: ${rssMiB} MiB after ${minutes} min, ${bytesPerMinute} bytes a minute; ` +
+        `held in its heap ${heapMiB ?? "?"} MiB, ${heapBytesPerMinute ?? "?"} bytes a minute`,
     ),
     ...findings,
     ...Object.entries(figures).map(([name, value]) => `${name}: ${value}`),
