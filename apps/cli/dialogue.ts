@@ -127,7 +127,7 @@ export class Dialogue {
   }
 
   async stop(turn: TurnId): Promise<void> {
-    await requestStop(this.#truth, this.#options.conversation, turn);
+    await requestStop(this.#truth, this.#options.conversation, { turn, attempt: 0 });
   }
 
   /** Forgets the conversation; returns the number of tokens it held. */

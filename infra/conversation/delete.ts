@@ -51,7 +51,7 @@ export async function deleteConversation(
   // A worker that is at one of them stops; whoever waits for the replies hears that there is nothing to
   // come.
   for (const { id: turn, attempt } of waiting) {
-    await orderStop(truth, conversation, turn);
+    await orderStop(truth, conversation, { turn, attempt });
     await live.publish(conversation, { kind: "done", turn, attempt, deleted: true });
   }
   return deleted;

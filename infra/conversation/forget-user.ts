@@ -220,7 +220,7 @@ async function withdraw(
   for (const { key, field } of inProgress) await truth.hdel(key, field);
   for (const { key } of waiting) {
     if (key === null) continue;
-    await orderStop(truth, conversation, key.turn);
+    await orderStop(truth, conversation, key);
     await live.publish(conversation, { kind: "done", ...key, deleted: true });
   }
   const model = await truth.hget(names.meta, "model");

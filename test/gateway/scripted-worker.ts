@@ -62,7 +62,10 @@ export class ScriptedWorker {
   }
 
   async stopped(claim: Claim): Promise<boolean> {
-    return isStopRequested(this.#truth, claim.conversation, claim.head.id);
+    return isStopRequested(this.#truth, claim.conversation, {
+      turn: claim.head.id,
+      attempt: claim.head.attempt,
+    });
   }
 
   /** Commits and gives the conversation back; `quietly` keeps the done frame to itself. */

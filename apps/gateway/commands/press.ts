@@ -82,7 +82,7 @@ async function stop(work: Work): Promise<void> {
   if (reply === null) return answers.refuse("BUTTON_EXPIRED");
   if (!mayPress(work, reply.author)) return answers.refuse("NOT_YOUR_BUTTON");
   await answers.acknowledge();
-  await requestStop(truth, conversation, key.turn);
+  await requestStop(truth, conversation, key);
   log.info("stop asked for", { turn: key.turn });
 }
 

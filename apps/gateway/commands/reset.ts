@@ -18,7 +18,9 @@ export const reset: Command = {
     const conversation = conversationOf(interaction.channel.id);
     // First the stop: a turn that runs cannot commit after the reset, starts again, and ends.
     const [head] = await mailbox.waiting(conversation);
-    if (head !== undefined) await requestStop(truth, conversation, head.id);
+    if (head !== undefined) {
+      await requestStop(truth, conversation, { turn: head.id, attempt: head.attempt });
+    }
     const tokens = await conversations.reset(conversation, interaction.id);
     const key = tokens === 0 ? "replies:resetNothing" : "replies:reset";
     await answers.replace({ content: translator.text(locale, key, { count: tokens }) });

@@ -288,7 +288,7 @@ export class Renders {
     const { openReplies, truth } = this.#parts;
     this.#abandoned.add(outboxMember(reply.conversation, reply.key));
     await openReplies.save({ ...reply, abandoned: true });
-    await requestStop(truth, reply.conversation, reply.key.turn);
+    await requestStop(truth, reply.conversation, reply.key);
   }
 
   async #settle(reply: Pick<ReplyAddress, "conversation" | "key">): Promise<void> {

@@ -6,7 +6,7 @@
  * Every exit leaves the turn either committed (perhaps as failed, by a code) or in its mailbox for
  * the next claim. Killed anywhere: the lease runs out, and the next claim starts from the ledger.
  */
-import { type Clock, over } from "#infra/clock/clock.ts";
+import { type Clock, every, over } from "#infra/clock/clock.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import { isStopRequested, type StopListener } from "#infra/control/control.ts";
 import type { CommitOutcome, Ledger } from "#infra/ledger/ledger.ts";
@@ -37,6 +37,8 @@ const claimsMax = 3;
 const claimsOfSuspect = claimsMax - 1;
 /** A reply still running after this ends with what it has. */
 const deadlineMs = 5 * 60_000;
+/** Until a stop is seen whose message was lost. */
+const stopLookMs = 2_000;
 /** How long to wait for the lease of a worker that may be dead. */
 const leasedWaitMsMax = 2 * leaseMs;
 
@@ -262,9 +264,17 @@ export class Answerer {
     held.keep(newOf(drawn, this.#parts.fingerprint));
     const replies = (): number => batch.running;
     const writer = new LiveWriter(live, conversation, { key, fence, reply, clock, mine, replies });
-    const unlisten = await stops.listen(conversation, head.id, () => reply.stop("stopped"));
-    if (await isStopRequested(truth, conversation, head.id)) reply.stop("stopped");
+    const stop = (): void => reply.stop("stopped");
+    const unlisten = await stops.listen(conversation, key, stop);
+    if (await isStopRequested(truth, conversation, key)) stop();
     const ended = new AbortController();
+    // Its message may have come while this process listened to nobody.
+    void every(clock, { ms: stopLookMs, until: ended.signal }, () => {
+      isStopRequested(truth, conversation, key).then(
+        (asked) => asked && !ended.signal.aborted && stop(),
+        () => undefined,
+      );
+    });
     void clock.sleep(deadlineMs, ended.signal).then(() => {
       if (!ended.signal.aborted) reply.stop("deadline");
     });

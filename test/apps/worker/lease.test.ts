@@ -79,7 +79,7 @@ test("a frozen worker that wakes up says nothing, and is not counted as dead", a
   // So hot and long that it is at it all the time.
   const hot = { temperature: 6, topP: 1, presencePenalty: 0, frequencyPenalty: 0, penaltyDecay: 1 };
   const turns = [1, 2, 3, 4, 5, 6].map((id) =>
-    aTurn(id, { conversation: aConversation(`frozen-${id}`), sampling: hot, maxTokens: 4_000 }),
+    aTurn(id, { conversation: aConversation(`frozen-${id}`), sampling: hot, maxTokens: 2_000 }),
   );
   const frames: LiveFrame[] = [];
   const subscriber = new LiveSubscriber(await duplicateRedis(platform.state));

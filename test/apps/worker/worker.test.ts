@@ -128,7 +128,7 @@ test("a stop ends the reply with what it has said", async () => {
     maxTokens: 4000,
     sampling: { ...sampling, topP: 1, temperature: 3 },
   });
-  await requestStop(platform.truth, turn.conversation, turn.id);
+  await requestStop(platform.truth, turn.conversation, { turn: turn.id, attempt: 0 });
   const record = await platform.exchange(turn);
   expect(record.end).toBe("stopped");
 });

@@ -49,7 +49,7 @@ async function live(of: ConversationId, firstId: number): Promise<void> {
   await workshop.conversations.regenerate(of, { turn: aTurn(firstId + 4).id, attempt: 0 });
   const waiting = aTurn(firstId + 9, question(firstId + 9, of));
   await workshop.mailbox.append(waiting);
-  await requestStop(workshop.truth, of, waiting.id);
+  await requestStop(workshop.truth, of, { turn: waiting.id, attempt: 0 });
   await new OpenReplies(workshop.truth, "42").save(openReplyOf(waiting));
   await new PendingForks(workshop.truth, "42").save({
     operation: `9${firstId}`,

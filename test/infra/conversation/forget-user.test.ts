@@ -60,7 +60,7 @@ async function leaveAllBehind(): Promise<void> {
   const waiting = aTurn(70_000_004, said(70_000_004, ada));
   await shop.mailbox.append(waiting);
   await shop.mailbox.append(aTurn(80_000_009, said(80_000_009, bob)));
-  await requestStop(shop.truth, conversation, waiting.id);
+  await requestStop(shop.truth, conversation, { turn: waiting.id, attempt: 0 });
   await new OpenReplies(shop.truth, "42").save(openReplyOf(waiting));
   const fork = { operation: "70000099", source: conversation, channelId: "1", title: "t" };
   await new PendingForks(shop.truth, "42").save({
