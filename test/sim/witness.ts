@@ -23,11 +23,6 @@ import type { Reply, Store } from "./redis/store.ts";
 /** A head claimed this often without a commit may be given up. */
 const claimsMax = 3;
 
-interface Moment {
-  readonly lease: string | null;
-  readonly claims: number;
-}
-
 export class Witness {
   readonly violations: Violation[] = [];
   readonly said = new Map<TurnId, SaidTurn>();
@@ -38,7 +33,10 @@ export class Witness {
   readonly committed = new Set<string>();
   readonly #turns = new Map<TurnId, Turn>();
   readonly #histories = new Map<ConversationId, History>();
-  #moment: Moment = { lease: null, claims: 0 };
+  /** Meta of a conversation → which claim of its head the newest one is. */
+  readonly #claims = new Map<string, number>();
+  /** Who holds the conversation that a script is about to change. */
+  #lease: string | null = null;
 
   /** Messages that were sent to the gateway, and neither taken nor refused: nobody will know of them. */
   unheard(): Violation[] {
@@ -60,21 +58,19 @@ export class Witness {
 
   before(script: Script, args: readonly string[], store: Store): void {
     if (script.name !== "commitTurn" && script.name !== "trimLog") return;
-    const [lease = "", meta = ""] = args;
-    const held = store.value(lease);
-    const conversation = store.value(meta);
-    const claims =
-      conversation?.kind === "hash" ? conversation.fields.get("headClaims") : undefined;
-    this.#moment = {
-      lease: held?.kind === "string" ? held.value : null,
-      claims: Number(claims ?? 0),
-    };
+    const held = store.value(args[0] ?? "");
+    this.#lease = held?.kind === "string" ? held.value : null;
   }
 
   after(script: Script, run: { readonly args: readonly string[]; readonly reply: Reply }): void {
     const keys = run.args.slice(0, script.numberOfKeys);
     const rest = run.args.slice(script.numberOfKeys);
     switch (script.name) {
+      case "claimConversation":
+        if (Array.isArray(run.reply) && run.reply.length > 2) {
+          this.#claims.set(keys[1] ?? "", Number(run.reply[4]));
+        }
+        return;
       case "appendTurn":
         return this.#appended(rest, run.reply);
       case "commitTurn":
@@ -137,17 +133,17 @@ export class Witness {
     this.committed.add(nameOf(record));
     const turn = this.#turns.get(record.turn);
     if (turn === undefined) return this.#say("crossed", `${name} was never said`);
-    this.#judgeEnd(record, turn);
+    this.#judgeEnd(record, turn, this.#claims.get(keys[1] ?? "") ?? 0);
     const bytes = block === "" ? null : Buffer.from(block, "latin1");
     const wrong = this.#historyOf(conversationId(conversation)).commit(turn, record, bytes);
     if (wrong !== null) this.#say("corrupt", `${name}: ${wrong}`);
   }
 
-  #judgeEnd(record: ReplyRecord, turn: Turn): void {
+  #judgeEnd(record: ReplyRecord, turn: Turn, claims: number): void {
     const name = `turn ${nameOf(record)} of ${record.conversation}`;
     const poisoned = isPoisoned(tokenizer.encode(turn.text));
-    if (record.status === "failed" && this.#moment.claims <= claimsMax) {
-      this.#say("altered", `${name} failed as ${record.code} after ${this.#moment.claims} claims`);
+    if (record.status === "failed" && claims <= claimsMax) {
+      this.#say("altered", `${name} failed as ${record.code} after ${claims} claims`);
     }
     if (record.status === "committed" && poisoned && record.replyTokens > 0) {
       this.#say("altered", `${name} is poison and was answered`);
@@ -155,8 +151,8 @@ export class Witness {
   }
 
   #held(keys: readonly string[], rest: readonly string[], reply: Reply): void {
-    if (Number(reply) < 0 || this.#moment.lease === rest[0]) return;
-    const holder = this.#moment.lease ?? "nobody";
+    if (Number(reply) < 0 || this.#lease === rest[0]) return;
+    const holder = this.#lease ?? "nobody";
     this.#say("unfenced", `${keys[1]} was changed by ${rest[0]} while ${holder} held it`);
   }
 

@@ -201,6 +201,7 @@ export class Answerer {
         slot: room.slot,
         prompt,
         replay: restored.replay,
+        alone: restored.lost === true,
       });
       if (held.lost.aborted) return { kind: "lease-lost" };
       if (outcome === null) return { kind: "handed-over", drawn };
@@ -240,6 +241,8 @@ export class Answerer {
       readonly slot: number;
       readonly prompt: readonly number[];
       readonly replay: Restored["replay"];
+      /** Goes on with no other worker's reply, nor another with this one: each is of one state. */
+      readonly alone: boolean;
     },
   ): Promise<{
     readonly outcome: Outcome | null;
@@ -257,9 +260,9 @@ export class Answerer {
       seed: turnSeed(key),
       sampling: head.sampling,
       maxTokens: head.maxTokens,
-      drawn: this.#drawnBefore(held.claim),
+      drawn: work.alone ? [] : this.#drawnBefore(held.claim),
     });
-    const { drawn } = reply;
+    const drawn = work.alone ? [] : reply.drawn;
     const { mine } = held;
     held.keep(newOf(drawn, this.#parts.fingerprint));
     const replies = (): number => batch.running;

@@ -40,6 +40,8 @@ export interface Restored {
   /** Blocks of the log to feed before the turn's own tokens; the state is settled after each. */
   readonly replay: readonly (readonly number[])[];
   readonly snapshotHead: string | null;
+  /** The log no longer reaches back and no snapshot is left: a state of what the log keeps. */
+  readonly lost?: boolean;
 }
 
 /** Why a conversation cannot be restored now. */
@@ -135,7 +137,8 @@ export class States {
     }
     const found = await this.#ask(this.#fromSnapshot(claim.conversation, room.slot, tails));
     if (found !== null && found !== "away") return found;
-    if (blocks[0]?.start.tokens !== 0) {
+    const lost = blocks[0]?.start.tokens !== 0;
+    if (lost) {
       if (found === "away") return { kind: "state-away" };
       // All kept snapshots are gone and the log no longer reaches back: what it has is the best
       // that is left of the conversation.
@@ -144,10 +147,8 @@ export class States {
         tokens: head.tokens,
       });
     }
-    return this.#fromEmpty(
-      room.slot,
-      blocks.map((block) => block.tokens),
-    );
+    const replay = blocks.map((block) => block.tokens);
+    return { ...(await this.#fromEmpty(room.slot, replay)), lost };
   }
 
   /** Writes what a slot holds to the snapshot store, under a lease; returns the tenant as it is then. */

@@ -159,3 +159,30 @@ test("while the state Redis is full, turns end, and the worker goes on from what
   await answer(conversation);
   expect(await shop.snapshots.present(conversation)).toEqual([await shop.logHead(conversation)]);
 });
+
+test.each([
+  ["whole", 3 + 1],
+  ["lost", 1],
+] as const)(
+  "a reply that another worker began, on a state that is %s",
+  async (state, replyTokens) => {
+    const conversation = aConversation(`begun-${state}`);
+    const { log, meta } = conversationKeys(conversation);
+    await shop.exchange(conversation, 8);
+    const start = await shop.logHead(conversation);
+    await shop.exchange(conversation, 9);
+    if (state === "lost") {
+      // A log that was trimmed, and no snapshot.
+      await shop.truth.lpop(log);
+      await shop.truth.hset(meta, "logStart", start.split(":").slice(1).join(":"));
+    }
+    await shop.mailbox.append(aTurn(10, { conversation }));
+    const drawn = { fingerprint: "test", tokens: [5, 6, 7] };
+    await shop.mailbox.handOver(await shop.claim(conversation), drawn);
+    await answer(conversation);
+    expect(logged.has("state lost, replaying what the log keeps")).toBe(state === "lost");
+    // The words that were drawn are gone on with only where their state is there.
+    const reply = await shop.ledger.reply(conversation, { turn: aTurn(10).id, attempt: 0 });
+    expect(reply).toMatchObject({ status: "committed", replyTokens });
+  },
+);
