@@ -8,7 +8,7 @@ import { LiveSubscriber } from "#infra/live/live.ts";
 import { type Claim, leaseMs } from "#infra/mailbox/mailbox.ts";
 import { duplicateRedis } from "#infra/redis/client.ts";
 import { conversationKeys } from "#infra/redis/keys.ts";
-import type { LiveFrame } from "#infra/turn/index.ts";
+import type { LiveFrame, Turn } from "#infra/turn/index.ts";
 import { type Process, TestPlatform } from "#test/platform/platform.ts";
 import { aConversation, aTurn } from "../../infra/turns.ts";
 
@@ -81,26 +81,32 @@ test("a frozen worker that wakes up says nothing, and is not counted as dead", a
   const turns = [1, 2, 3, 4, 5, 6].map((id) =>
     aTurn(id, { conversation: aConversation(`frozen-${id}`), sampling: hot, maxTokens: 2_000 }),
   );
-  const frames: LiveFrame[] = [];
+  const said: { readonly turn: Turn; readonly frame: LiveFrame }[] = [];
   const subscriber = new LiveSubscriber(await duplicateRedis(platform.state));
-  for (const { conversation } of turns) {
-    await subscriber.subscribe(conversation, (frame) => frames.push(frame));
+  for (const turn of turns) {
+    await subscriber.subscribe(turn.conversation, (frame) => said.push({ turn, frame }));
   }
   const frozen = await platform.worker();
   for (const turn of turns) await platform.say(turn);
-  await expect.poll(() => frames.length, { interval: 1 }).toBeGreaterThan(turns.length);
+  await expect.poll(() => said.length, { interval: 1 }).toBeGreaterThan(turns.length);
   await freeze(frozen);
-  const heldBefore = await Promise.all(
+  // What it had sent by then has been carried out when this answers; a reply that it committed is its own,
+  // and it may tell of it when it wakes.
+  await platform.truth.ping();
+  const leases = await Promise.all(
     turns.map(async ({ conversation }) => platform.truth.get(conversationKeys(conversation).lease)),
   );
+  const held = turns.filter((_, i) => leases[i] !== null);
+  expect(held).not.toEqual([]);
   const successor = await platform.worker();
   for (const turn of turns) await platform.reply(turn, 60_000);
-  frames.length = 0;
+  const told = (): Turn[] =>
+    held.filter((turn) => said.some((hint) => hint.turn === turn && hint.frame.kind === "done"));
+  await expect.poll(told, { timeout: 10_000 }).toEqual(held);
+  said.length = 0;
   frozen.signal("SIGCONT");
-  const held = heldBefore.filter((lease) => lease !== null).length;
-  expect(held).toBeGreaterThan(0);
-  await expect.poll(() => frozen.output.split('"lease lost"').length - 1).toBe(held);
-  expect(frames).toEqual([]);
+  await expect.poll(() => frozen.output.split('"lease lost"').length - 1).toBe(held.length);
+  expect(said.filter(({ turn }) => held.includes(turn))).toEqual([]);
   const records = await Promise.all(turns.map(async (turn) => platform.reply(turn)));
   expect(records.map(({ status }) => status)).toEqual(turns.map(() => "committed"));
   await Promise.all([frozen.end(), successor.end()]);
