@@ -6,6 +6,8 @@
  * most half of a step's time while anybody decodes (continuous batching with chunked prefill).
  */
 
+import type { StepCosts } from "./costs.ts";
+
 /** What a row wants from the next step. */
 export interface Demand {
   /** Identifies the row in the answer. */
@@ -13,14 +15,6 @@ export interface Demand {
   readonly kind: "decode" | "prefill";
   /** Tokens it could be fed at once; at least 1. */
   readonly tokens: number;
-}
-
-/** Measured costs of this backend; see {@link learnCosts}. */
-export interface StepCosts {
-  /** A step without prompts, ms. */
-  readonly decodeStepMs: number;
-  /** One prompt token on top, ms. */
-  readonly prefillTokenMs: number;
 }
 
 /** Prompt tokens in any step; beyond it speed is flat. */
@@ -56,34 +50,22 @@ export function allot(demands: readonly Demand[], promptTokens: number): number[
   return tokens;
 }
 
-/** Prompt tokens for the next step, so that prompts take at most half of its time while decoding. */
-export function prefillBudget(decoding: boolean, costs: StepCosts | null): number {
-  if (!decoding) {
-    if (costs === null || costs.prefillTokenMs <= 0) return prefillTokensFast;
-    const inTime = Math.floor(prefillStepMsMax / costs.prefillTokenMs);
+/**
+ * Prompt tokens for the next step, so that prompts take at most half of its time while `decoding` rows
+ * decode. As many as those are it in any case: a prompt's token is read with the same weights, and
+ * without a head or a draw.
+ */
+export function prefillBudget(decoding: number, costs: StepCosts | null): number {
+  const tokenMs = costs?.prefillTokenMs ?? 0;
+  if (decoding === 0) {
+    if (tokenMs === 0) return prefillTokensFast;
+    const inTime = Math.floor(prefillStepMsMax / tokenMs);
     return Math.max(prefillTokensFast, Math.min(prefillTokensMax, inTime));
   }
-  if (costs === null || costs.prefillTokenMs <= 0) return prefillTokensMin;
-  const half = Math.floor(costs.decodeStepMs / costs.prefillTokenMs);
-  return Math.max(prefillTokensMin, Math.min(prefillTokensMax, half));
-}
-
-/** A moving average of what steps cost; `null` until the first step without prompts. */
-export function learnCosts(
-  costs: StepCosts | null,
-  step: { readonly prefillTokens: number; readonly ms: number },
-): StepCosts | null {
-  const weight = 0.1;
-  if (step.prefillTokens === 0) {
-    if (costs === null) return { decodeStepMs: step.ms, prefillTokenMs: 0 };
-    return { ...costs, decodeStepMs: mix(costs.decodeStepMs, step.ms, weight) };
-  }
-  if (costs === null) return null;
-  const perToken = Math.max(0, step.ms - costs.decodeStepMs) / step.prefillTokens;
-  const before = costs.prefillTokenMs;
-  return { ...costs, prefillTokenMs: before === 0 ? perToken : mix(before, perToken, weight) };
-}
-
-function mix(before: number, now: number, weight: number): number {
-  return before + weight * (now - before);
+  const min = Math.max(prefillTokensMin, decoding);
+  if (costs === null) return Math.min(prefillTokensMax, min);
+  const half = Math.floor((costs.stepMs + decoding * costs.decodeTokenMs) / tokenMs);
+  // One wrong guess must not hold up the streams for long.
+  const step = Math.max(min, 2 * costs.prefillTokens);
+  return Math.max(min, Math.min(prefillTokensMax, step, tokenMs === 0 ? Infinity : half));
 }

@@ -7,7 +7,8 @@
  */
 import type { PlanRow } from "#kernels/backends/contract.ts";
 import type { Engine } from "../engine/engine.ts";
-import { allot, learnCosts, prefillBudget, type StepCosts } from "../scheduler/scheduler.ts";
+import { learnCosts, type StepCosts } from "../scheduler/costs.ts";
+import { allot, prefillBudget } from "../scheduler/scheduler.ts";
 import type { Reply } from "./reply.ts";
 
 const snapshotTokensMin = 64;
@@ -66,6 +67,11 @@ export class Batch {
     return Math.max(snapshotTokensMin, Math.min(snapshotTokensMax, Math.floor(perSecond)));
   }
 
+  /** What it takes to feed so many tokens again, ms; as far as is known. */
+  replayMs(tokens: number): number {
+    return tokens * (this.#costs?.prefillTokenMs ?? 0);
+  }
+
   /** Adds a row; `onProgress` is called after every step that drew a token for it. */
   run(slot: number, reply: Reply, onProgress: () => void): RunningRow {
     const { promise, resolve, reject } = Promise.withResolvers<RowOutcome>();
@@ -102,7 +108,7 @@ export class Batch {
       kind: reply.decoding ? ("decode" as const) : ("prefill" as const),
       tokens: reply.waiting,
     }));
-    const decoding = demands.some(({ kind }) => kind === "decode");
+    const decoding = demands.filter(({ kind }) => kind === "decode").length;
     const counts = allot(demands, prefillBudget(decoding, this.#costs));
     const fed: Row[] = [];
     const rows: PlanRow[] = [];
@@ -120,13 +126,9 @@ export class Batch {
     }
     const { results, computeMs } = await this.#engine.step({ rows });
     const broken = new Set(await this.#settle(ending));
-    this.#costs = learnCosts(this.#costs, { prefillTokens, ms: computeMs });
-    this.#onStep({
-      rows: fed.length,
-      decodeTokens: total - prefillTokens,
-      prefillTokens,
-      computeMs,
-    });
+    const decodeTokens = total - prefillTokens;
+    this.#costs = learnCosts(this.#costs, { decodeTokens, prefillTokens, ms: computeMs });
+    this.#onStep({ rows: fed.length, decodeTokens, prefillTokens, computeMs });
     for (const [index, row] of fed.entries()) {
       row.computeMs += (computeMs * rows[index]!.tokens.length) / total;
       const result = results[index];

@@ -1,14 +1,13 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { learnCosts, type StepCosts } from "#apps/worker/scheduler/costs.ts";
 import {
   allot,
   type Demand,
-  learnCosts,
   prefillBudget,
   prefillTokensFast,
   prefillTokensMax,
   prefillTokensMin,
-  type StepCosts,
 } from "#apps/worker/scheduler/scheduler.ts";
 
 const demands = fc.array(
@@ -47,30 +46,79 @@ test("no prompt starves: each gets its fair share, short ones leave theirs to lo
   expect(allot(rows, 100)).toEqual([45, 10, 45]);
 });
 
+/** As they are known after many steps. */
+function known(costs: Partial<StepCosts>): StepCosts {
+  const sums = { xx: [], xMs: [] };
+  return { stepMs: 0, decodeTokenMs: 0, prefillTokenMs: 0, prefillTokens: 256, sums, ...costs };
+}
+
 test("prompts take at most half of a step while anybody decodes", () => {
-  const costs: StepCosts = { decodeStepMs: 10, prefillTokenMs: 0.5 };
-  expect(prefillBudget(true, costs) * costs.prefillTokenMs).toBeLessThanOrEqual(10);
-  expect(prefillBudget(true, costs)).toBe(20);
-  expect(prefillBudget(false, costs)).toBe(prefillTokensMax);
-  expect(prefillBudget(false, { decodeStepMs: 50, prefillTokenMs: 10 })).toBe(100);
-  expect(prefillBudget(false, { decodeStepMs: 200, prefillTokenMs: 50 })).toBe(prefillTokensFast);
-  expect(prefillBudget(false, null)).toBe(prefillTokensFast);
-  expect(prefillBudget(true, null)).toBe(prefillTokensMin);
-  expect(prefillBudget(true, { decodeStepMs: 1, prefillTokenMs: 100 })).toBe(prefillTokensMin);
+  const costs = known({ stepMs: 8, decodeTokenMs: 2, prefillTokenMs: 0.5 });
+  expect(prefillBudget(1, costs)).toBe(20);
+  expect(prefillBudget(11, costs)).toBe(60);
+  expect(prefillBudget(0, costs)).toBe(prefillTokensMax);
+  expect(prefillBudget(0, known({ prefillTokenMs: 10 }))).toBe(100);
+  expect(prefillBudget(0, known({ prefillTokenMs: 50 }))).toBe(prefillTokensFast);
+  expect(prefillBudget(0, null)).toBe(prefillTokensFast);
+  expect(prefillBudget(1, null)).toBe(prefillTokensMin);
+  expect(prefillBudget(1, known({ stepMs: 1, prefillTokenMs: 100 }))).toBe(prefillTokensMin);
 });
 
-test("costs are learnt from steps of both kinds", () => {
+test("they get as many tokens as rows decode, whatever is known of costs", () => {
+  expect(prefillBudget(50, null)).toBe(50);
+  expect(prefillBudget(50, known({ stepMs: 1, prefillTokenMs: 100 }))).toBe(50);
+  expect(prefillBudget(5_000, null)).toBe(prefillTokensMax);
+});
+
+test("a budget grows to twice the last one at most", () => {
+  expect(prefillBudget(1, known({ stepMs: 1_000, prefillTokens: 20 }))).toBe(40);
+  expect(prefillBudget(30, known({ stepMs: 1_000, prefillTokens: 10 }))).toBe(30);
+});
+
+const truth = { stepMs: 3, decodeTokenMs: 0.7, prefillTokenMs: 0.1 };
+
+function msOf(step: { readonly decodeTokens: number; readonly prefillTokens: number }): number {
+  const { decodeTokenMs, prefillTokenMs, stepMs } = truth;
+  return stepMs + decodeTokenMs * step.decodeTokens + prefillTokenMs * step.prefillTokens;
+}
+
+test("costs are learnt from steps of all kinds", () => {
   let costs: StepCosts | null = null;
-  for (let step = 0; step < 200; step++) {
-    const prefillTokens = step % 2 === 0 ? 0 : 40;
-    costs = learnCosts(costs, { prefillTokens, ms: 2 + 0.1 * prefillTokens });
+  for (let step = 0; step < 2_000; step++) {
+    const what = { decodeTokens: step % 7, prefillTokens: step % 2 === 0 ? 0 : 40 };
+    costs = learnCosts(costs, { ...what, ms: msOf(what) });
   }
-  expect(costs?.decodeStepMs).toBeCloseTo(2, 3);
-  expect(costs?.prefillTokenMs).toBeCloseTo(0.1, 3);
+  expect(costs?.stepMs).toBeCloseTo(truth.stepMs, 1);
+  expect(costs?.decodeTokenMs).toBeCloseTo(truth.decodeTokenMs, 1);
+  expect(costs?.prefillTokenMs).toBeCloseTo(truth.prefillTokenMs, 2);
+});
+
+test("who takes over fifty replies reads them in few steps, though none is without a prompt", () => {
+  let costs: StepCosts | null = null;
+  let rows: Demand[] = Array.from({ length: 50 }, (_, row) => ({
+    row,
+    kind: "prefill",
+    tokens: 20 + 5 * row,
+  }));
+  let steps = 0;
+  for (; rows.some(({ kind }) => kind === "prefill"); steps++) {
+    const decodeTokens = rows.filter(({ kind }) => kind === "decode").length;
+    const tokens = allot(rows, prefillBudget(decodeTokens, costs));
+    const fed = tokens.reduce((sum, count) => sum + count, 0);
+    const what = { decodeTokens, prefillTokens: fed - decodeTokens };
+    costs = learnCosts(costs, { ...what, ms: msOf(what) });
+    rows = rows.map((demand, index) => {
+      if (demand.kind === "decode") return demand;
+      const left = demand.tokens - tokens[index]!;
+      return left > 0 ? { ...demand, tokens: left } : { ...demand, kind: "decode", tokens: 1 };
+    });
+  }
+  // 7,125 tokens; 28 steps of 256.
+  expect(steps).toBeLessThan(65);
 });
 
 test("a 2,000-token message never stalls streams: they get a token in every step", () => {
-  const costs: StepCosts = { decodeStepMs: 10, prefillTokenMs: 0.5 };
+  const costs = known({ stepMs: 10, prefillTokenMs: 0.5 });
   let prompt = 2000;
   let steps = 0;
   while (prompt > 0) {
@@ -78,9 +126,9 @@ test("a 2,000-token message never stalls streams: they get a token in every step
       { row: 0, kind: "decode", tokens: 1 },
       { row: 1, kind: "prefill", tokens: prompt },
     ];
-    const [stream, fed = 0] = allot(rows, prefillBudget(true, costs));
+    const [stream, fed = 0] = allot(rows, prefillBudget(1, costs));
     expect(stream).toBe(1);
-    expect(fed * costs.prefillTokenMs).toBeLessThanOrEqual(costs.decodeStepMs);
+    expect(fed * costs.prefillTokenMs).toBeLessThanOrEqual(costs.stepMs);
     prompt -= fed;
     steps++;
   }
