@@ -3,8 +3,9 @@
  * they are delivered, so that a new process goes on in the same messages.
  */
 import type { Redis } from "ioredis";
+import * as z from "zod";
 import type { EyrieError } from "#infra/errors/error.ts";
-import { openRepliesKey, outboxMember } from "#infra/redis/keys.ts";
+import { gatewayPaceKey, openRepliesKey, outboxMember } from "#infra/redis/keys.ts";
 import { openReplyPlace } from "#infra/redis/places.ts";
 import { plainRecords, readableOf, type Records } from "#infra/redis/records.ts";
 import type { ConversationId, Origin, Turn, TurnKey, UserId } from "#infra/turn/index.ts";
@@ -24,6 +25,13 @@ export interface OpenReply extends ReplyAddress {
   readonly abandoned: boolean;
 }
 
+/** Channel → when its next edit is due, Unix ms. */
+export type Pace = ReadonlyMap<string, number>;
+
+/** A pace that is older means nothing any more: everything is due. */
+const paceSeconds = 60;
+const paceSchema = z.record(z.string(), z.number());
+
 export function openReplyOf(turn: Turn): OpenReply {
   return {
     conversation: turn.conversation,
@@ -38,12 +46,14 @@ export function openReplyOf(turn: Turn): OpenReply {
 export class OpenReplies {
   readonly #truth: Redis;
   readonly #key: string;
+  readonly #paceKey: string;
   readonly #records: Records;
 
   constructor(truth: Redis, applicationId: string, records: Records = plainRecords) {
     this.#truth = truth;
     this.#records = records;
     this.#key = openRepliesKey(applicationId);
+    this.#paceKey = gatewayPaceKey(applicationId);
   }
 
   async save(reply: OpenReply): Promise<void> {
@@ -54,6 +64,23 @@ export class OpenReplies {
 
   async remove(conversation: ConversationId, key: TurnKey): Promise<void> {
     await this.#truth.hdel(this.#key, outboxMember(conversation, key));
+  }
+
+  /** Leaves behind when channels are due to be edited, Unix ms. */
+  async leavePace(due: Pace): Promise<void> {
+    const pace = JSON.stringify(Object.fromEntries(due));
+    await this.#truth.set(this.#paceKey, pace, "EX", paceSeconds);
+  }
+
+  /** What {@link leavePace} left; empty after a crash. */
+  async takePace(): Promise<Pace> {
+    const pace = (await this.#truth.getdel(this.#paceKey)) ?? "{}";
+    try {
+      return new Map(Object.entries(paceSchema.parse(JSON.parse(pace))));
+    } catch {
+      // As good as none.
+      return new Map();
+    }
   }
 
   /** Passes over records that have rotted, and tells of each. */

@@ -23,11 +23,12 @@ export class LivePublisher {
     this.#records = records;
   }
 
-  async publish(conversation: ConversationId, frame: LiveFrame): Promise<void> {
+  /** How many were told. A cluster knows only of those who listen at the node that was asked. */
+  async publish(conversation: ConversationId, frame: LiveFrame): Promise<number> {
     // Without a connection it would wait for one, and come late: nothing is lost sooner than a hint.
-    if (this.#state.status !== "ready") return;
+    if (this.#state.status !== "ready") return 0;
     const text = this.#records.sealText(JSON.stringify(frame), framePlace(conversation));
-    await this.#state.publish(liveChannel(conversation), text);
+    return this.#state.publish(liveChannel(conversation), text);
   }
 }
 

@@ -121,6 +121,11 @@ export function openRepliesKey(applicationId: string): string {
   return `eyrie:gateway:${applicationId}:open`;
 }
 
+/** Truth: when the channels that a gateway has left may be edited next, for the one that takes over. */
+export function gatewayPaceKey(applicationId: string): string {
+  return `eyrie:gateway:${applicationId}:pace`;
+}
+
 /** Glob over all {@link openRepliesKey}s. */
 export const openRepliesPattern = "eyrie:gateway:*:open";
 

@@ -67,10 +67,57 @@ describe("the pace of live edits", () => {
     const { clock, pacer, went } = desk();
     void pacer.edit("c", nobody);
     await clock.pass(5_000);
+    expect(pacer.pace().size).toBe(1);
+    await clock.pass(30_000);
     pacer.sweep();
+    expect(pacer.pace().size).toBe(0);
     went("c", pacer.edit("c", nobody));
     await clock.pass(1);
-    expect(went.times).toEqual({ c: 5_000 });
+    expect(went.times).toEqual({ c: 35_000 });
+  });
+
+  test("a turn that was given up is as good as not taken", async () => {
+    const { clock, pacer, went } = desk();
+    pacer.note("c");
+    const hurried = new AbortController();
+    const gaveUp = pacer.edit("c", hurried.signal);
+    await clock.pass(600);
+    hurried.abort();
+    expect(await gaveUp).toBe(false);
+    went("c", pacer.edit("c", nobody));
+    await clock.pass(5_000);
+    expect(went.times).toEqual({ c: 1_200 });
+  });
+
+  test("however long a channel was quiet, its next edits keep their distance", async () => {
+    const { clock, pacer } = desk();
+    pacer.note("c");
+    await clock.pass(10_000);
+    const times: number[] = [];
+    for (let edit = 0; edit < 3; edit++) {
+      void pacer.edit("c", nobody).then(() => times.push(clock.monotonicMs()));
+    }
+    await clock.pass(10_000);
+    expect(times).toEqual([10_000, 11_200, 12_400]);
+  });
+
+  test("is kept by the process that takes over: who is due longest goes first", async () => {
+    const before = desk(100);
+    for (const channel of ["a", "b", "c"]) {
+      before.pacer.note(channel);
+      await before.clock.pass(500);
+    }
+    const { clock, pacer, went } = desk(100);
+    await clock.pass(10_000);
+    const passedMs = clock.nowMs() - before.clock.nowMs() - 5_000;
+    const left = [...before.pacer.pace()];
+    pacer.keepPace(new Map(left.map(([channel, dueMs]) => [channel, dueMs + passedMs])));
+    // All are overdue, and there is room for one after the other.
+    for (let index = 0; index < 4; index++) pacer.note(`urgent ${index}`);
+    for (const channel of ["c", "new", "b", "a"]) went(channel, pacer.edit(channel, nobody));
+    await clock.pass(200);
+    const order = Object.entries(went.times).toSorted(([, one], [, other]) => one - other);
+    expect(order.map(([channel]) => channel)).toEqual(["a", "b", "c", "new"]);
   });
 });
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { Conversations } from "#infra/conversation/conversations.ts";
-import { forksKey, openRepliesKey } from "#infra/redis/keys.ts";
+import { forksKey, gatewayPaceKey, openRepliesKey } from "#infra/redis/keys.ts";
 import { WakeBell } from "#infra/wake/wake.ts";
 import { Permission } from "#test/doubles/discord/index.ts";
 import { buttonOf, Stage } from "./stage.ts";
@@ -25,6 +25,42 @@ describe("a gateway that restarts", () => {
     await stage.worker.commit(claim, "First and second.");
     await stage.waitForEmptyOutbox();
     expect(stage.shown()).toEqual(["First and second."]);
+  });
+
+  test("looks for parts that were not noted only when it comes to them", async () => {
+    stage = await Stage.open();
+    stage.ask("go on");
+    const claim = await stage.worker.claim(stage.conversation);
+    await stage.worker.say(claim, "First");
+    await stage.waitForShown("First ▌");
+    await stage.restart();
+    const looked = (): number =>
+      stage.discord.log.entries().filter(({ method, path }) => {
+        return method === "GET" && path.includes("/messages");
+      }).length;
+    await stage.worker.say(claim, "First and second");
+    await stage.waitForShown("First and second ▌");
+    expect(looked()).toBe(0);
+    await stage.worker.commit(claim, "First and second.");
+    await stage.waitForEmptyOutbox();
+    expect(looked()).toBe(1);
+  });
+
+  test("keeps its predecessor's pace", async () => {
+    stage = await Stage.open();
+    stage.ask("go on");
+    const claim = await stage.worker.claim(stage.conversation);
+    await stage.worker.say(claim, "First");
+    await stage.waitForShown("First ▌");
+    await stage.gateway?.close();
+    const key = gatewayPaceKey(stage.discord.applicationId);
+    const left = JSON.parse((await stage.truth.get(key)) ?? "{}") as Record<string, number>;
+    expect(Object.keys(left)).toEqual([stage.channel.id]);
+    await stage.truth.set(key, "no pace");
+    await stage.start();
+    expect(await stage.truth.exists(key)).toBe(0);
+    await stage.worker.commit(claim, "First and second.");
+    await stage.waitForShown("First and second.");
   });
 
   test("finds a reply that was committed while it was away", async () => {

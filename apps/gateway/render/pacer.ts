@@ -3,11 +3,12 @@
  * edits in 5 s per channel, shared by all replies streaming there.
  *
  * Promises: what is waited for goes at once, and counts: first words, a final edit. Live edits and
- * placeholders take what that leaves of the bot's requests, in the order they came; live edits of all
- * channels stay below 32 a second however many replies stream, and one channel's below one per
- * `editIntervalMsMin`.
+ * placeholders take what that leaves of the bot's requests, those first that are due longest; live edits
+ * of all channels stay below 32 a second however many replies stream, and one channel's below one per
+ * `editIntervalMsMin`. The process that takes over keeps the pace.
  */
 import type { Clock } from "#infra/clock/clock.ts";
+import type { Pace } from "#infra/discord/open-replies.ts";
 
 export const editIntervalMsMin = 1_200;
 /**
@@ -18,6 +19,8 @@ export const requestsPerSecondMax = 40;
 const liveEditsPerSecondMax = 32;
 /** What may wait leaves this share of the requests alone: those that come next go at once. */
 const headroom = 0.1;
+/** Who is due longer than this has nothing to say. */
+const overdueMsMax = 30_000;
 /** Requests that find room at once after a quiet moment. */
 const burst = 4;
 
@@ -34,6 +37,12 @@ export interface PacerOptions {
   readonly requestsPerSecondMax?: number;
 }
 
+interface Waiting {
+  /** Monotonic ms; who is due longest goes first. */
+  readonly dueMs: number;
+  readonly go: () => void;
+}
+
 export class Pacer {
   readonly #options: PacerOptions;
   /** Between two requests of those that wait. */
@@ -42,8 +51,8 @@ export class Pacer {
   readonly #dueMs = new Map<string, number>();
   /** Monotonic ms when all that was sent so far has had its time. */
   #spentMs = 0;
-  /** Those that wait for room, oldest first. */
-  readonly #waiting = new Set<() => void>();
+  /** Those that wait for room. */
+  readonly #waiting = new Set<Waiting>();
 
   constructor(options: PacerOptions) {
     this.#options = options;
@@ -53,31 +62,39 @@ export class Pacer {
 
   /** Waits for the channel's next turn, then for room. False when `signal` ended that: nothing counts. */
   async edit(channelId: string, signal: AbortSignal): Promise<boolean> {
-    await this.#options.clock.sleep(this.#reserve(channelId), signal);
-    return this.room(signal);
+    const { clock } = this.#options;
+    const dueMs = this.#reserve(channelId);
+    await clock.sleep(Math.max(0, dueMs - clock.monotonicMs()), signal);
+    const went = await this.room(signal, dueMs);
+    if (went) this.#nextAfter(channelId, clock.monotonicMs());
+    else this.#giveBack(channelId, dueMs);
+    return went;
   }
 
   /** The same for an edit that brings the first words: they wait for what Discord allows a channel only. */
   async firstWords(channelId: string, signal: AbortSignal): Promise<boolean> {
     const { clock, editIntervalMsMin: floorMs = editIntervalMsMin } = this.#options;
-    await clock.sleep(this.#reserve(channelId, floorMs), signal);
-    if (!signal.aborted) this.#spend();
+    const dueMs = this.#reserve(channelId, floorMs);
+    await clock.sleep(Math.max(0, dueMs - clock.monotonicMs()), signal);
+    if (signal.aborted) this.#giveBack(channelId, dueMs);
+    else this.#spend();
     return !signal.aborted;
   }
 
   /** Waits until nothing that cannot wait is on its way. False when `signal` ended that. */
-  async room(signal: AbortSignal): Promise<boolean> {
+  async room(
+    signal: AbortSignal,
+    dueMs: number = this.#options.clock.monotonicMs(),
+  ): Promise<boolean> {
     if (signal.aborted) return false;
     if (this.#waiting.size === 0 && this.#roomInMs() <= 0) this.#spend();
-    else await this.#itsTurn(signal);
+    else await this.#itsTurn(signal, dueMs);
     return !signal.aborted;
   }
 
   /** Counts a request that did not wait. */
   note(channelId: string): void {
-    const nowMs = this.#options.clock.monotonicMs();
-    const due = Math.max(nowMs, this.#dueMs.get(channelId) ?? 0);
-    this.#dueMs.set(channelId, Math.max(due, nowMs + this.intervalMs()));
+    this.#nextAfter(channelId, this.#options.clock.monotonicMs());
     this.#spend();
   }
 
@@ -85,19 +102,44 @@ export class Pacer {
     return editIntervalMs(this.#options.streams(), this.#options.editIntervalMsMin);
   }
 
-  /** Forgets channels whose turn is over, so the map stays as small as what streams. */
+  /** Forgets channels whose turn is long over, so the map stays as small as what streams. */
   sweep(): void {
-    const nowMs = this.#options.clock.monotonicMs();
-    for (const [channelId, due] of this.#dueMs) if (due <= nowMs) this.#dueMs.delete(channelId);
+    const overMs = this.#options.clock.monotonicMs() - overdueMsMax;
+    for (const [channelId, due] of this.#dueMs) if (due <= overMs) this.#dueMs.delete(channelId);
   }
 
-  /** Takes the channel's next turn, or one in `waitMsMax`, and returns how long to wait for it, ms. */
+  /** When channels are due, for the process that takes over. */
+  pace(): Pace {
+    const { clock } = this.#options;
+    const unixMs = clock.nowMs() - clock.monotonicMs();
+    return new Map([...this.#dueMs].map(([channelId, dueMs]) => [channelId, unixMs + dueMs]));
+  }
+
+  /** Goes on with the pace of the process before. */
+  keepPace(pace: Pace): void {
+    const { clock } = this.#options;
+    const unixMs = clock.nowMs() - clock.monotonicMs();
+    for (const [channelId, dueMs] of pace) this.#dueMs.set(channelId, dueMs - unixMs);
+  }
+
+  /** Takes the channel's next turn, or one in `waitMsMax`, and returns when it is due, monotonic ms. */
   #reserve(channelId: string, waitMsMax: number = Infinity): number {
     const nowMs = this.#options.clock.monotonicMs();
-    const waitMs = Math.max(0, (this.#dueMs.get(channelId) ?? 0) - nowMs);
-    const turnMs = nowMs + Math.min(waitMs, waitMsMax);
-    this.#dueMs.set(channelId, turnMs + this.intervalMs());
-    return turnMs - nowMs;
+    const dueMs = Math.min(this.#dueMs.get(channelId) ?? nowMs, nowMs + waitMsMax);
+    this.#dueMs.set(channelId, Math.max(dueMs, nowMs) + this.intervalMs());
+    return dueMs;
+  }
+
+  /** A turn that was taken and not used. */
+  #giveBack(channelId: string, dueMs: number): void {
+    const nextMs = this.#dueMs.get(channelId) ?? 0;
+    this.#dueMs.set(channelId, Math.max(dueMs, nextMs - this.intervalMs()));
+  }
+
+  /** The channel was edited then. */
+  #nextAfter(channelId: string, editedMs: number): void {
+    const dueMs = this.#dueMs.get(channelId) ?? 0;
+    this.#dueMs.set(channelId, Math.max(dueMs, editedMs + this.intervalMs()));
   }
 
   #spend(): void {
@@ -109,26 +151,34 @@ export class Pacer {
     return this.#spentMs - (burst - 1) * this.#requestMs - this.#options.clock.monotonicMs();
   }
 
-  async #itsTurn(signal: AbortSignal): Promise<void> {
+  async #itsTurn(signal: AbortSignal, dueMs: number): Promise<void> {
     await new Promise<void>((resolve) => {
-      const go = (): void => {
-        this.#waiting.delete(go);
+      const waiting = { dueMs, go };
+      const waits = this.#waiting;
+      const spend = (): void => this.#spend();
+      function go(): void {
+        waits.delete(waiting);
         signal.removeEventListener("abort", go);
-        if (!signal.aborted) this.#spend();
+        if (!signal.aborted) spend();
         resolve();
-      };
+      }
       signal.addEventListener("abort", go, { once: true });
-      this.#waiting.add(go);
+      waits.add(waiting);
       if (this.#waiting.size === 1) void this.#letThrough();
     });
+  }
+
+  #longestDue(): Waiting | null {
+    let found: Waiting | null = null;
+    for (const one of this.#waiting) if (found === null || one.dueMs < found.dueMs) found = one;
+    return found;
   }
 
   async #letThrough(): Promise<void> {
     while (this.#waiting.size > 0) {
       const waitMs = this.#roomInMs();
-      const [oldest] = this.#waiting;
       if (waitMs > 0) await this.#options.clock.sleep(Math.ceil(waitMs));
-      else oldest?.();
+      else this.#longestDue()?.go();
     }
   }
 }

@@ -28,6 +28,7 @@ import { isWorthAgain, type ReplyTexts } from "./texts.ts";
 import {
   nextStep,
   type ShownPart,
+  standing,
   type Step,
   type WantedPart,
   wantedCut,
@@ -95,6 +96,8 @@ export class Render {
   #unwanted = false;
   #deleted = false;
   #unreachable = false;
+  /** Another process may have posted parts that it had no time to note. */
+  #unsearched = false;
   /** Parts that Discord takes; it has refused the next one for good. */
   #partsMax = Infinity;
   #failures = 0;
@@ -174,7 +177,11 @@ export class Render {
       if (this.#recordReady && this.#ending === null) await this.#readEnding();
       const whole = this.#ending !== null || this.#again;
       const step = nextStep(this.#shown, this.#wanted(), whole);
-      if (step === null) {
+      if (this.#unsearched && (step === null ? this.#ending !== null : step.kind === "post")) {
+        // Once the whole text stands there is no hurry.
+        if (step === null) await this.#parts.pacer.room(this.#closing.signal);
+        await this.#search();
+      } else if (step === null) {
         if (this.#ending !== null) return "delivered";
         await this.#changed();
       } else if (!paced && this.#canWait(step)) {
@@ -314,16 +321,26 @@ export class Render {
   async #recall(): Promise<void> {
     const { ledger } = this.#parts;
     const { conversation, key } = this.#reply;
-    const noted = await ledger.parts(conversation, key);
-    const found = await this.#find(noted[0] ?? null);
-    const last = BigInt(noted.at(-1) ?? 0);
-    const messageIds = [...noted, ...found.filter((messageId) => BigInt(messageId) > last)];
-    for (const [index, messageId] of messageIds.entries()) {
-      this.#shown.push({ messageId, content: null, button: null });
-      if (index >= noted.length) await ledger.notePart(conversation, key, { index, messageId });
-    }
+    for (const messageId of await ledger.parts(conversation, key))
+      this.#shown.push(standing(messageId));
+    this.#unsearched = true;
+    // Noted parts can be edited at once; a hundred replies are not looked for before one of them moves.
+    if (this.#shown.length === 0) await this.#search();
     // Never back to false: it may have been told meanwhile.
     if (await this.#isOver()) this.#recordReady = true;
+  }
+
+  /** Parts that stand in Discord behind those that were noted. */
+  async #search(): Promise<void> {
+    const { ledger } = this.#parts;
+    const { conversation, key } = this.#reply;
+    const found = await this.#find(this.#shown[0]?.messageId ?? null);
+    this.#unsearched = false;
+    const last = BigInt(this.#shown.at(-1)?.messageId ?? 0);
+    for (const messageId of found.filter((id) => BigInt(id) > last)) {
+      await ledger.notePart(conversation, key, { index: this.#shown.length, messageId });
+      this.#shown.push(standing(messageId));
+    }
   }
 
   async #find(firstId: string | null): Promise<string[]> {

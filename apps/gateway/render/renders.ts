@@ -107,10 +107,11 @@ export class Renders {
 
   /** Goes on with what the last process was showing, and watches the outbox from now on. */
   async start(): Promise<void> {
-    const { log, openReplies } = this.#parts;
+    const { log, openReplies, pacer } = this.#parts;
     // Once it is finished, the outbox has what is refused here.
     const refused = (error: EyrieError): void =>
       log.error("open reply refused", errorFields(error));
+    pacer.keepPace(await openReplies.takePace());
     for (const reply of await openReplies.all(refused)) {
       const member = outboxMember(reply.conversation, reply.key);
       if (reply.abandoned) this.#abandoned.add(member);
@@ -228,6 +229,7 @@ export class Renders {
     for (const { cutOff } of running) cutOff.abort(over);
     // What waits for a rate limit hears of it late, but sends nothing any more.
     await Promise.race([ended, this.#parts.clock.sleep(cutOffMsMax)]);
+    await this.#parts.openReplies.leavePace(this.#parts.pacer.pace());
   }
 
   #run(reply: ReplyAddress, options: RenderStart & { readonly open: OpenReply | null }): void {

@@ -21,6 +21,11 @@ export interface ShownPart {
   readonly button: PartButton;
 }
 
+/** A part of which only the message is known. */
+export function standing(messageId: string): ShownPart {
+  return { messageId, content: null, button: null };
+}
+
 export type Step =
   | { readonly kind: "post"; readonly index: number; readonly part: WantedPart }
   | { readonly kind: "edit"; readonly index: number; readonly part: WantedPart }

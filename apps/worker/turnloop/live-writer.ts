@@ -4,11 +4,12 @@
  *
  * All replies of a worker publish on the same beat, so that their frames travel together; it is slower
  * when they are many, as nobody is shown them as often then (`pacer.ts`). A frame holds what is new since
- * the one before; every tenth tells all of it, in as many messages as it takes, for readers who missed one.
+ * the one before; every tenth tells all of it, in as many messages as it takes, for readers who missed one,
+ * and so does the next one when somebody begins to listen (a gateway that takes over).
  */
 import { type Clock, over } from "#infra/clock/clock.ts";
 import { frameCharactersMax, type LivePublisher } from "#infra/live/live.ts";
-import type { ConversationId, TurnKey } from "#infra/turn/index.ts";
+import type { ConversationId, LiveFrame, TurnKey } from "#infra/turn/index.ts";
 import type { Reply } from "./reply.ts";
 
 /** Between two frames of a reply; Discord shows an edit a second at best. */
@@ -34,6 +35,10 @@ export class LiveWriter {
   readonly #clock: Clock;
   #published = "";
   #frames = 0;
+  /** Who heard the last frame. */
+  #readers = 0;
+  /** Somebody listens who has not been told all of it. */
+  #joined = false;
   /** The next frame is waited for. */
   #waiting = false;
   readonly #closed = new AbortController();
@@ -84,7 +89,9 @@ export class LiveWriter {
     this.#waiting = false;
     const text = this.#reply.text;
     if (text === this.#published || !this.#mine()) return;
-    const whole = this.#frames++ % wholeEvery === 0 || !text.startsWith(this.#published);
+    const regular = this.#frames++ % wholeEvery === 0;
+    const whole = regular || this.#joined || !text.startsWith(this.#published);
+    this.#joined = false;
     let at = whole ? 0 : this.#published.length;
     this.#published = text;
     const { turn, attempt, fence } = this.#frame;
@@ -95,8 +102,13 @@ export class LiveWriter {
     }
   }
 
-  #send(frame: Parameters<LivePublisher["publish"]>[1]): void {
-    this.#publisher.publish(this.#conversation, frame).catch(() => {
+  #send(frame: LiveFrame): void {
+    const sent = this.#publisher.publish(this.#conversation, frame).then((readers) => {
+      const part = frame.kind === "text" && frame.at > 0;
+      if (part && readers > this.#readers) this.#joined = true;
+      this.#readers = readers;
+    });
+    sent.catch(() => {
       // A hint lost; the ledger has the truth.
     });
   }

@@ -5,11 +5,19 @@ import { addFrame, emptyView } from "#infra/live/view.ts";
 import { conversationId, type LiveFrame, turnId } from "#infra/turn/index.ts";
 import { VirtualClock } from "#test/gateway/virtual-clock.ts";
 
-/** A reply that grows by a word every 20 ms for three seconds, beside others. */
-async function write(replies: number): Promise<{ frames: LiveFrame[]; text: string }> {
+/** A reply that grows by a word every 20 ms for three seconds, beside others; its frames, with their ms. */
+async function write(
+  replies: number,
+  readers: (ms: number) => number = () => 1,
+): Promise<{ frames: (LiveFrame & { readonly ms: number })[]; text: string }> {
   const clock = new VirtualClock();
-  const frames: LiveFrame[] = [];
-  const publish = async (_: string, frame: LiveFrame): Promise<void> => void frames.push(frame);
+  const startMs = clock.monotonicMs();
+  const frames: (LiveFrame & { readonly ms: number })[] = [];
+  const publish = async (_: string, frame: LiveFrame): Promise<number> => {
+    const ms = clock.monotonicMs() - startMs;
+    frames.push({ ...frame, ms });
+    return readers(ms);
+  };
   const reply = { text: "", replyTokens: 0 };
   type Options = ConstructorParameters<typeof LiveWriter>[2];
   const writer = new LiveWriter(
@@ -49,4 +57,12 @@ test.each([
   expect(texts.reduce(addFrame, emptyView).text).toBe(text);
   expect(texts[0]?.text).toBe(" word0");
   expect(frames.at(-1)?.kind).toBe("done");
+});
+
+test("who begins to listen is told all of it with the next frame but one", async () => {
+  const joinedMs = 1_250;
+  const { frames } = await write(1, (ms) => (ms < joinedMs ? 0 : 1));
+  const heard = frames.filter((frame) => frame.kind === "text" && frame.ms >= joinedMs);
+  const starts = heard.map((frame) => (frame.kind === "text" && frame.at === 0 ? "whole" : "part"));
+  expect(starts.slice(0, 3)).toEqual(["part", "whole", "part"]);
 });

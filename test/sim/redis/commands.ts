@@ -215,6 +215,14 @@ const commands: Readonly<Record<string, Command>> = {
     args: 1,
     run: (store, [, ...options]) => scanned(store.keys().sort(), options, 1),
   },
+  GETDEL: {
+    args: 1,
+    run: (store, [key = ""]) => {
+      const value = store.of(key, "string")?.value ?? null;
+      store.delete(key);
+      return value;
+    },
+  },
   GET: { args: 1, run: (store, [key = ""]) => store.of(key, "string")?.value ?? null },
   SET: { args: 2, run: set },
   LLEN: { args: 1, run: (store, [key = ""]) => store.of(key, "list")?.values.length ?? 0 },
