@@ -5,7 +5,7 @@ import { Answerer } from "#apps/worker/turnloop/answer.ts";
 import { Batch } from "#apps/worker/turnloop/batch.ts";
 import { Slots } from "#apps/worker/turnloop/slots.ts";
 import { States } from "#apps/worker/turnloop/states.ts";
-import { every } from "#infra/clock/clock.ts";
+import { every, over } from "#infra/clock/clock.ts";
 import { StopListener } from "#infra/control/control.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { LivePublisher } from "#infra/live/live.ts";
@@ -87,14 +87,18 @@ export class SimWorker {
     });
   }
 
-  /** As after SIGTERM: takes nothing new, hands back what does not finish, saves what it holds. */
+  /** As after SIGTERM: takes nothing new, hands over what does not finish, saves what it holds. */
   async drain(): Promise<void> {
     this.#leaving = true;
     const { clock } = this.process;
+    // Nearly all replies end in time: with less patience there is something to hand over.
+    const patienceMs = this.#parts.world.random.chance(0.5) ? 0 : drainMsMax;
+    const left = new AbortController();
+    void clock.sleep(patienceMs, left.signal).then(() => this.#answerer.leave());
     for (let waitedMs = 0; this.#running > 0 && waitedMs < 2 * drainMsMax; waitedMs += 100) {
-      if (waitedMs === drainMsMax) this.#answerer.leave();
       await clock.sleep(100);
     }
+    left.abort(over);
     for (const { slot, tenant } of this.#slots.idle()) {
       await this.#states.saveIdle(slot, tenant).catch(() => undefined);
     }

@@ -9,6 +9,7 @@ import { Worker } from "node:worker_threads";
 import { EyrieError } from "#infra/errors/error.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import type { CanonicalState, Plan } from "#kernels/backends/contract.ts";
+import type { StateCodec } from "#kernels/state/codec.ts";
 import type { SnapshotHeader } from "#kernels/state/snapshot.ts";
 import { StepPacker, unpackResults } from "./packed-step.ts";
 import type {
@@ -80,9 +81,9 @@ export class Engine {
     return reply.state;
   }
 
-  /** A slot's settled state as a snapshot's bytes; this thread has no part in it. */
-  async pack(slot: number, header: SnapshotHeader): Promise<Uint8Array> {
-    const reply = await this.#call({ call: "pack", slot, header });
+  /** A slot's state as a snapshot's bytes; this thread has no part in it. */
+  async pack(slot: number, header: SnapshotHeader, codec: StateCodec): Promise<Uint8Array> {
+    const reply = await this.#call({ call: "pack", slot, header, codec });
     if (reply.reply !== "pack") throw errorOf(reply);
     return reply.packed;
   }

@@ -36,7 +36,12 @@ export type EngineCall =
   | { readonly call: "step"; readonly step: PackedStep }
   | { readonly call: "writeState"; readonly slot: number; readonly state: CanonicalState | null }
   | { readonly call: "readState"; readonly slot: number }
-  | { readonly call: "pack"; readonly slot: number; readonly header: SnapshotHeader }
+  | {
+      readonly call: "pack";
+      readonly slot: number;
+      readonly header: SnapshotHeader;
+      readonly codec: StateCodec;
+    }
   | {
       readonly call: "unpack";
       readonly slot: number;

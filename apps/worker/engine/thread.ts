@@ -3,18 +3,26 @@
  * one that renews leases and talks to Redis. Calls are answered strictly in order.
  */
 import assert from "node:assert/strict";
+import { setPriority } from "node:os";
+import { platform } from "node:process";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Backend } from "#kernels/backends/contract.ts";
 import { ModelError } from "#kernels/errors.ts";
 import { stateLength } from "#kernels/model/config.ts";
 import { settleState } from "#kernels/state/codec.ts";
-import { packSnapshot, type SnapshotHeader, unpackSnapshot } from "#kernels/state/snapshot.ts";
+import { packSnapshot, unpackSnapshot } from "#kernels/state/snapshot.ts";
 import { loadBackend } from "./backends.ts";
 import { packResults, StepUnpacker } from "./packed-step.ts";
 import type { EngineCall, EngineOptions, EngineReply, Unpacked } from "./protocol.ts";
 
 assert(parentPort !== null, "runs in a worker thread only");
 const port = parentPort;
+/**
+ * Of this thread and those that it starts; only on Linux is it not the whole process's. Where cores are
+ * few, computing takes what the others leave: leases, frames, gateways and processes that start.
+ */
+const niceness = 5;
+if (platform === "linux") setPriority(niceness);
 const options = workerData as EngineOptions;
 const steps = new StepUnpacker();
 
@@ -48,7 +56,7 @@ async function perform(backend: Backend, call: EngineCall): Promise<void> {
       return send({ reply: "readState", state }, [state.buffer as ArrayBuffer]);
     }
     case "pack": {
-      const packed = pack(backend, call.slot, call.header);
+      const packed = pack(backend, call);
       return send({ reply: "pack", packed }, [packed.buffer as ArrayBuffer]);
     }
     case "unpack":
@@ -63,9 +71,10 @@ async function perform(backend: Backend, call: EngineCall): Promise<void> {
   }
 }
 
-function pack(backend: Backend, slot: number, header: SnapshotHeader): Uint8Array {
+function pack(backend: Backend, call: EngineCall & { readonly call: "pack" }): Uint8Array {
+  const { codec, header, slot } = call;
   const { headSize } = backend.config;
-  return packSnapshot(backend.readState(slot), header, { codec: options.stateCodec, headSize });
+  return packSnapshot(backend.readState(slot), header, { codec, headSize });
 }
 
 function unpack(backend: Backend, call: EngineCall & { readonly call: "unpack" }): Unpacked {

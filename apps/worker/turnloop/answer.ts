@@ -6,7 +6,7 @@
  * Every exit leaves the turn either committed (perhaps as failed, by a code) or in its mailbox for
  * the next claim. Killed anywhere: the lease runs out, and the next claim starts from the ledger.
  */
-import { type Clock, every, over } from "#infra/clock/clock.ts";
+import { type Clock, every, over, within } from "#infra/clock/clock.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
 import { isStopRequested, type StopListener } from "#infra/control/control.ts";
 import type { CommitOutcome, Ledger } from "#infra/ledger/ledger.ts";
@@ -27,9 +27,9 @@ import type { Batch } from "./batch.ts";
 import { endDamaged } from "./damaged.ts";
 import { LiveWriter } from "./live-writer.ts";
 import { Quarantine } from "./quarantine.ts";
-import { Reply } from "./reply.ts";
+import { Reply, type ReplyOptions } from "./reply.ts";
 import type { Slots, Tenant } from "./slots.ts";
-import type { Restored, States } from "./states.ts";
+import type { NotRestored, Restored, States } from "./states.ts";
 
 /** A head claimed more often without a commit has killed its workers, in the end alone: it failed. */
 const claimsMax = 3;
@@ -39,6 +39,8 @@ const claimsOfSuspect = claimsMax - 1;
 const deadlineMs = 5 * 60_000;
 /** Until a stop is seen whose message was lost. */
 const stopLookMs = 2_000;
+/** How long a worker that leaves hands states over; after that, what was drawn alone. */
+const statesMsMax = 2_000;
 /** How long to wait for the lease of a worker that may be dead. */
 const leasedWaitMsMax = 2 * leaseMs;
 
@@ -89,6 +91,7 @@ export class Answerer {
   readonly #parts: AnswerParts;
   /** Aborted when the process must leave: turns not finished go on elsewhere, from where they are. */
   readonly #leaving = new AbortController();
+  #leavingSinceMs = 0;
   readonly #quarantine = new Quarantine();
 
   constructor(parts: AnswerParts) {
@@ -97,6 +100,7 @@ export class Answerer {
 
   /** Hands every running turn over; their `answer` calls return soon after. */
   leave(): void {
+    this.#leavingSinceMs = this.#parts.clock.monotonicMs();
     this.#leaving.abort();
   }
 
@@ -195,16 +199,24 @@ export class Answerer {
     let tenant: Tenant | null = null;
     try {
       if (room.evicted !== null) await this.#parts.states.park(room.slot, room.evicted);
-      const restored = await this.#parts.states.restore(claim, room, inherited);
+      const before = this.#drawnBefore(claim);
+      const takenUp = await this.#takeUp(claim, room.slot, { prompt, drawn: before });
+      const restored: Restored | NotRestored = takenUp
+        ? { replay: [], snapshotHead: null }
+        : await this.#parts.states.restore(claim, room, inherited);
       if ("kind" in restored) return restored;
-      const { outcome, drawn, writer } = await this.#run(held, {
-        slot: room.slot,
-        prompt,
-        replay: restored.replay,
-        alone: restored.lost === true,
-      });
+      // On a state that is lost nobody goes on with another worker's reply, nor another with this one:
+      // each is of one state.
+      const alone = restored.lost === true;
+      const drawn = alone ? [] : before;
+      const { replay } = restored;
+      const reply = this.#replyTo(claim, { prompt, replay, drawn, takenUp });
+      const { outcome, writer } = await this.#run(held, { slot: room.slot, reply, prompt, alone });
       if (held.lost.aborted) return { kind: "lease-lost" };
-      if (outcome === null) return { kind: "handed-over", drawn };
+      if (outcome === null) {
+        if (!alone) await this.#handOver(claim, room.slot, reply);
+        return { kind: "handed-over", drawn: alone ? [] : reply.drawn };
+      }
       const verdict = await this.#commit(claim, outcome);
       const ended = verdict.kind === "committed" || verdict.kind === "already-committed";
       writer.close({ done: ended });
@@ -234,37 +246,58 @@ export class Answerer {
     }
   }
 
+  #replyTo(
+    { head }: Claim,
+    work: Pick<ReplyOptions, "prompt" | "drawn" | "takenUp"> &
+      Partial<Pick<ReplyOptions, "replay">>,
+  ): Reply {
+    const { tokenizer } = this.#parts;
+    const seed = turnSeed({ turn: head.id, attempt: head.attempt });
+    const { maxTokens, sampling } = head;
+    return new Reply({ tokenizer, seed, sampling, maxTokens, replay: [], ...work });
+  }
+
+  /** Fills the slot with the state that the worker before has left of this reply. */
+  async #takeUp(
+    claim: Claim,
+    slot: number,
+    begun: Required<Pick<ReplyOptions, "prompt" | "drawn">>,
+  ): Promise<boolean> {
+    if (begun.drawn.length === 0) return false;
+    const { log, states } = this.#parts;
+    const { ahead } = this.#replyTo(claim, begun);
+    if (!(await states.takeUp(slot, claim, ahead))) return false;
+    log.debug("state taken up", { conversation: claim.conversation, tokens: ahead.length });
+    return true;
+  }
+
+  /** Leaves the state of a reply to whoever goes on with it, where feeding it again would take longer. */
+  async #handOver(claim: Claim, slot: number, { standsBehind }: Reply): Promise<void> {
+    const { batch, clock, states } = this.#parts;
+    const leftMs = statesMsMax - (clock.monotonicMs() - this.#leavingSinceMs);
+    if (standsBehind === null || leftMs <= 0) return;
+    if (batch.replayMs(standsBehind.length) < states.handOverMs) return;
+    await within(clock, leftMs, states.handOver(slot, claim, standsBehind));
+    this.#parts.log.debug("state handed over", { conversation: claim.conversation });
+  }
+
   /** Feeds and draws until the reply ends; a null outcome means that it was cut short. */
   async #run(
     held: HeldLease<Claim>,
     work: {
       readonly slot: number;
+      readonly reply: Reply;
       readonly prompt: readonly number[];
-      readonly replay: Restored["replay"];
-      /** Goes on with no other worker's reply, nor another with this one: each is of one state. */
       readonly alone: boolean;
     },
-  ): Promise<{
-    readonly outcome: Outcome | null;
-    readonly drawn: readonly number[];
-    readonly writer: LiveWriter;
-  }> {
+  ): Promise<{ readonly outcome: Outcome | null; readonly writer: LiveWriter }> {
     const { head, conversation, fence } = held.claim;
     const { batch, clock, stops, truth, live, metrics } = this.#parts;
     const startedMs = clock.monotonicMs();
     const key = { turn: head.id, attempt: head.attempt };
-    const reply = new Reply({
-      tokenizer: this.#parts.tokenizer,
-      replay: work.replay,
-      prompt: work.prompt,
-      seed: turnSeed(key),
-      sampling: head.sampling,
-      maxTokens: head.maxTokens,
-      drawn: work.alone ? [] : this.#drawnBefore(held.claim),
-    });
-    const drawn = work.alone ? [] : reply.drawn;
+    const { reply } = work;
     const { mine } = held;
-    held.keep(newOf(drawn, this.#parts.fingerprint));
+    held.keep(newOf(work.alone ? [] : reply.drawn, this.#parts.fingerprint));
     const replies = (): number => batch.running;
     const writer = new LiveWriter(live, conversation, { key, fence, reply, clock, mine, replies });
     const stop = (): void => reply.stop("stopped");
@@ -293,7 +326,7 @@ export class Answerer {
     if (leave.aborted) running.cancel();
     try {
       const { end, computeMs } = await running.outcome;
-      if (end === "cancelled") return { outcome: null, drawn, writer };
+      if (end === "cancelled") return { outcome: null, writer };
       const counts = {
         promptTokens: work.prompt.length,
         replyTokens: reply.replyTokens,
@@ -301,14 +334,11 @@ export class Answerer {
         computeMs,
       };
       if (end === "not-finite") {
-        return { outcome: { ...failed("TURN_NOT_FINITE"), ...counts }, drawn, writer };
+        return { outcome: { ...failed("TURN_NOT_FINITE"), ...counts }, writer };
       }
       const { text, logTokens } = reply;
-      return {
-        outcome: { end: reply.end ?? "stop", code: null, text, logTokens, ...counts },
-        drawn,
-        writer,
-      };
+      const outcome = { end: reply.end ?? "stop", code: null, text, logTokens, ...counts };
+      return { outcome, writer };
     } finally {
       ended.abort(over);
       leave.removeEventListener("abort", running.cancel);

@@ -8,8 +8,9 @@
  * is stopped; closing then feeds what is missing so that the state ends right after `\n\n`, whatever
  * token the end was part of. `logTokens` is exactly what was fed after the restored part.
  *
- * A reply that another worker began goes on behind the tokens which that one drew: they are fed after the
- * prompt, in chunks, and the next draw has the number and the penalties it would have had.
+ * A reply that another worker began goes on behind the tokens which that one drew: its state was handed
+ * over too, or they are fed after the prompt, in chunks; the next draw has the number and the penalties it
+ * would have had.
  *
  * The state is settled wherever a block of the log ends, replayed or new: it is rounded to what a
  * snapshot keeps of it. So a state is a function of the log alone, whether it stayed in its slot, came
@@ -34,6 +35,8 @@ export interface ReplyOptions {
   readonly maxTokens: number;
   /** Drawn by an earlier worker; what was seen of it stays as it is. */
   readonly drawn?: readonly number[];
+  /** The slot's state is already that worker's, behind {@link Reply.ahead}: nothing is fed again. */
+  readonly takenUp?: boolean;
 }
 
 export interface Feed {
@@ -57,6 +60,8 @@ export class Reply {
   readonly #drawn: number[] = [];
   /** Draws made by an earlier worker. */
   readonly #drawnEarlier: number;
+  /** What an earlier worker had fed of this turn. */
+  readonly ahead: readonly number[];
   /** Tokens to be fed until the place is reached where the earlier worker was. */
   #behind = 0;
   #text = "";
@@ -77,8 +82,13 @@ export class Reply {
       this.#draw(token);
       if (this.#phase !== "decode") break;
     }
-    this.#behind = fed.length;
-    this.#pending.unshift(...fed);
+    this.ahead = fed;
+    if (options.takenUp === true) {
+      this.#fedLog.push(...fed);
+    } else {
+      this.#behind = fed.length;
+      this.#pending.unshift(...fed);
+    }
     this.#drawnEarlier = this.#drawn.length;
   }
 
@@ -119,6 +129,14 @@ export class Reply {
   /** The tokens of this turn's log block. */
   get logTokens(): readonly number[] {
     return this.#fedLog;
+  }
+
+  /**
+   * What was fed of the turn, when the state behind it is one that a successor can go on from: all before
+   * it was replayed, and the next token is drawn and not yet fed. Null otherwise.
+   */
+  get standsBehind(): readonly number[] | null {
+    return this.#phase === "decode" && this.decoding ? this.#fedLog : null;
   }
 
   /** Takes up to `count` tokens to feed in the next step. */

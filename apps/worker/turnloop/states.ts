@@ -12,6 +12,7 @@
 import type { Clock } from "#infra/clock/clock.ts";
 import { EyrieError } from "#infra/errors/error.ts";
 import {
+  advance,
   formatLogHead,
   type LogBlock,
   type LogHead,
@@ -24,6 +25,7 @@ import { isUnanswered, refusesWrites } from "#infra/redis/client.ts";
 import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import type { ConversationId } from "#infra/turn/index.ts";
 import { stateLength } from "#kernels/model/config.ts";
+import type { StateCodec } from "#kernels/state/codec.ts";
 import { packSnapshot, type SnapshotHeader, unpackSnapshot } from "#kernels/state/snapshot.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Unpacked } from "../engine/protocol.ts";
@@ -35,6 +37,8 @@ import type { Room, Tenant } from "./slots.ts";
 
 /** Displaced states being saved at once; more wait for these before a turn goes on. */
 const savesMax = 16;
+/** A state is packed, written, read and unpacked at about this speed (localhost, Zen 3). */
+const movedBytesPerMs = 100_000;
 
 export interface Restored {
   /** Blocks of the log to feed before the turn's own tokens; the state is settled after each. */
@@ -151,6 +155,41 @@ export class States {
     return { ...(await this.#fromEmpty(room.slot, replay)), lost };
   }
 
+  /** What it takes to hand a state over and to take it up again, ms, about. */
+  get handOverMs(): number {
+    return (
+      (stateLength(this.#engine.info.config) * Float32Array.BYTES_PER_ELEMENT) / movedBytesPerMs
+    );
+  }
+
+  /**
+   * Keeps the state of a reply in progress for whoever goes on with it, to the last bit, behind the tokens
+   * that were `fed` of its turn. Like any snapshot that nobody confirms it is gone in a minute; without
+   * it those tokens are fed again.
+   */
+  async handOver(slot: number, claim: Claim, fed: readonly number[]): Promise<void> {
+    const { conversation } = claim;
+    try {
+      const head = headBehind(claim, fed);
+      const packed = await this.#pack(slot, head, "f32");
+      await this.#ask(this.#snapshots.write(conversation, head, packed));
+      this.#moved?.inc({ direction: "written" }, packed.length);
+    } catch (error) {
+      this.#log.warn("state not handed over", { conversation, ...errorFields(error) });
+    }
+  }
+
+  /** Fills a slot with what {@link handOver} kept; false when there is nothing. */
+  async takeUp(slot: number, claim: Claim, fed: readonly number[]): Promise<boolean> {
+    const { conversation } = claim;
+    const head = headBehind(claim, fed);
+    if ((await this.#ask(this.#load(conversation, head, slot))) !== true) return false;
+    this.#parked.take(conversation);
+    // Nobody else will need it; if this fails, it is gone in a minute.
+    this.#snapshots.drop(conversation, [head]).catch(() => undefined);
+    return true;
+  }
+
   /** Writes what a slot holds to the snapshot store, under a lease; returns the tenant as it is then. */
   async save(slot: number, tenant: Tenant, hold: Hold): Promise<Tenant> {
     if (tenant.snapshotHead === tenant.logHead) return tenant;
@@ -259,12 +298,15 @@ export class States {
     return stays ? { ...tenant, snapshotHead: tenant.logHead } : tenant;
   }
 
-  async #pack(slot: number, logHead: string): Promise<Uint8Array> {
+  async #pack(
+    slot: number,
+    logHead: string,
+    codec: StateCodec = this.#engine.info.stateCodec,
+  ): Promise<Uint8Array> {
     const engine = this.#engine;
     const header = this.#headerAt(logHead);
-    if (engine.pack !== undefined) return engine.pack(slot, header);
-    const { config, stateCodec: codec } = engine.info;
-    const { headSize } = config;
+    if (engine.pack !== undefined) return engine.pack(slot, header, codec);
+    const { headSize } = engine.info.config;
     return packSnapshot(await engine.readState(slot), header, { codec, headSize });
   }
 
@@ -334,6 +376,11 @@ export class States {
     this.#log.warn("snapshot refused", { conversation, head, reason: "wrong-position" });
     return false;
   }
+}
+
+/** Where the log would end if these tokens of the claimed turn were on it. */
+function headBehind({ logHead }: Claim, fed: readonly number[]): string {
+  return formatLogHead(advance(parseLogHead(logHead), fed));
 }
 
 /** For every head on the log: the blocks that lead from it to the log's end. */

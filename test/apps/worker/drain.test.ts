@@ -76,6 +76,10 @@ async function begin(name: string): Promise<{
   return { turns, frames };
 }
 
+function count({ output }: Process, event: string): number {
+  return output.split(event).length - 1;
+}
+
 async function partials(turns: readonly Turn[]): Promise<number> {
   const keys = turns.map(({ conversation }) => conversationKeys(conversation).partial);
   const there = await Promise.all(keys.map(async (key) => platform.truth.exists(key)));
@@ -90,7 +94,8 @@ async function texts(turns: readonly Turn[]): Promise<string[]> {
 
 test("asked to end, it hands replies over: what was seen stays, and the rest is the same", async () => {
   const { turns, frames } = await begin("handed");
-  expect(await worker.end()).toBe(0);
+  const leaving = worker;
+  expect(await leaving.end()).toBe(0);
   expect(await partials(turns)).toBe(streams);
   const seen = new Map([...frames].map(([conversation, all]) => [conversation, [...all]]));
   worker = await platform.worker(impatient);
@@ -106,6 +111,8 @@ test("asked to end, it hands replies over: what was seen stays, and the rest is 
     }
   }
   expect(await partials(turns)).toBe(0);
+  // What of the states is worth it comes along.
+  expect(count(worker, "state taken up")).toBe(count(leaving, "state handed over"));
 });
 
 test("handed over again and again, it comes to the same", async () => {

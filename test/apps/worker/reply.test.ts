@@ -206,6 +206,34 @@ describe("a reply that another worker began", () => {
     }
   });
 
+  test.each([5, 100])("with the state nothing is fed again, of %i tokens", (maxTokens) => {
+    const unbroken = finish(new Reply({ ...options, maxTokens }), 3);
+    for (let cut = 1; cut <= script.length; cut++) {
+      const before = begun(cut, maxTokens);
+      const { standsBehind } = before;
+      const drawn = [...before.drawn];
+      const { ahead } = new Reply({ ...options, maxTokens, drawn });
+      // Who is about to end leaves what it has drawn.
+      if (before.end !== null) expect(standsBehind).toBeNull();
+      if (standsBehind === null) continue;
+      expect(ahead).toEqual(standsBehind);
+      const reply = new Reply({ ...options, maxTokens, drawn, takenUp: true });
+      expect([reply.text, reply.decoding, reply.waiting]).toEqual([before.text, true, 1]);
+      const { draws, ...rest } = finish(reply, 4);
+      expect(rest).toEqual({ text: unbroken.text, end: unbroken.end, log: unbroken.log });
+      expect(draws).toEqual(unbroken.draws.slice(drawn.length));
+    }
+    expect(begun(1, maxTokens).standsBehind).not.toBeNull();
+  });
+
+  test("while it catches up its state is nobody's to go on from", () => {
+    expect(new Reply({ ...options, maxTokens: 100 }).standsBehind).toBeNull();
+    const reply = new Reply({ ...options, maxTokens: 100, drawn: script.slice(0, 3) });
+    reply.take(2);
+    reply.accept(null);
+    expect(reply.standsBehind).toBeNull();
+  });
+
   test("tells the sampler once what was drawn before", () => {
     const reply = new Reply({ ...options, maxTokens: 100, drawn: script.slice(0, 2) });
     const { sample } = reply.take(reply.waiting);
