@@ -14,7 +14,7 @@ interface Life {
   readonly name: string;
   readonly bornMs: number;
   readonly samples: Sample[];
-  /** Of what is left in its main thread's heap after a collection. */
+  /** Of what its threads hold after a collection. */
   readonly heap: Sample[];
   collectedMs: number;
 }

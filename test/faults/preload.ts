@@ -6,19 +6,28 @@
 import { registerHooks } from "node:module";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { isMainThread } from "node:worker_threads";
+import { BroadcastChannel, isMainThread } from "node:worker_threads";
 import type { Deed, Done, Label, LabelName, Order } from "./labels.ts";
 
 const backends = "/apps/worker/engine/backends.ts";
 const scriptedBackends = new URL("../doubles/backend/backends.ts", import.meta.url).href;
+
+/** Between the threads of a process: who is asked to collect answers with what it holds, bytes. */
+const collections = new BroadcastChannel("collections");
+collections.unref();
+/** An engine thread that computes answers behind its step. */
+const collectMsMax = 2_000;
 
 let skewMs = 0;
 
 if (isMainThread) {
   replaceClock();
   await listenForOrders();
-} else if (process.env["EYRIE_TEST_BACKEND"] === "scripted") {
-  replaceBackends();
+} else {
+  collections.addEventListener("message", (event) => {
+    if ((event as MessageEvent).data === "collect") tell(collect());
+  });
+  if (process.env["EYRIE_TEST_BACKEND"] === "scripted") replaceBackends();
 }
 
 function replaceBackends(): void {
@@ -47,15 +56,38 @@ async function listenForOrders(): Promise<void> {
     if (order.kind === "skew") skewMs = order.ms;
     else if (order.kind === "arm")
       armed.set(order.label, { deed: order.deed, left: order.passing });
-    process.send?.(order.kind === "collect" ? { ...done, heapBytes: collect() } : done);
+    if (order.kind !== "collect") process.send?.(done);
+    else void collectEverywhere().then((heapBytes) => process.send?.({ ...done, heapBytes }));
   });
 }
 
-/** Collects what nobody refers to and returns how much is left, bytes. */
+/** Of this thread and of the engine's, where there is one. */
+async function collectEverywhere(): Promise<number> {
+  const hasEngine = process.argv[1]?.includes("worker") === true;
+  const others = await new Promise<number>((done) => {
+    if (!hasEngine) return done(0);
+    const late = setTimeout(() => done(0), collectMsMax);
+    const answered = (event: Event): void => {
+      clearTimeout(late);
+      done(Number((event as MessageEvent).data));
+    };
+    collections.addEventListener("message", answered, { once: true });
+    tell("collect");
+  });
+  return others + collect();
+}
+
+function tell(message: number | "collect"): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- not a window
+  collections.postMessage(message);
+}
+
+/** Collects what nobody refers to and returns how much this thread still holds, bytes. */
 function collect(): number {
   setFlagsFromString("--expose-gc");
   (runInNewContext("gc") as () => void)();
-  return process.memoryUsage().heapUsed;
+  const { external, heapUsed } = process.memoryUsage();
+  return heapUsed + external;
 }
 
 function replaceClock(): void {
