@@ -3,8 +3,6 @@
  * one that renews leases and talks to Redis. Calls are answered strictly in order.
  */
 import assert from "node:assert/strict";
-import { setPriority } from "node:os";
-import { platform } from "node:process";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Backend } from "#kernels/backends/contract.ts";
 import { ModelError } from "#kernels/errors.ts";
@@ -17,12 +15,6 @@ import type { EngineCall, EngineOptions, EngineReply, Unpacked } from "./protoco
 
 assert(parentPort !== null, "runs in a worker thread only");
 const port = parentPort;
-/**
- * Of this thread and those that it starts; only on Linux is it not the whole process's. Where cores are
- * few, computing takes what the others leave: leases, frames, gateways and processes that start.
- */
-const niceness = 5;
-if (platform === "linux") setPriority(niceness);
 const options = workerData as EngineOptions;
 const steps = new StepUnpacker();
 
