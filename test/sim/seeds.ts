@@ -5,6 +5,8 @@ import type { ThreadOptions, ThreadReply } from "./thread.ts";
 
 /** Short-lived objects are most of it: a bigger nursery is collected less often, MiB. */
 const youngMib = 64;
+/** Processes that were killed in it leave promises which nobody will keep: 4 MiB a seed. */
+const seedsPerThread = 100;
 
 export interface SeedsOptions extends ThreadOptions {
   readonly firstSeed: number;
@@ -43,15 +45,19 @@ export async function runSeeds(options: SeedsOptions): Promise<Outcome> {
     next < firstSeed + seeds && !(options.untilFailure && failures.length > 0);
 
   async function work(): Promise<void> {
-    if (!more()) return;
+    while (more()) await workFor();
+  }
+
+  async function workFor(): Promise<void> {
     const thread = new Worker(new URL("thread.ts", import.meta.url), {
       workerData: { breakName, trace, turns } satisfies ThreadOptions,
       resourceLimits: { maxYoungGenerationSizeMb: youngMib },
     });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
+    let given = 0;
     const give = (): void => {
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- not a window
-      if (more()) thread.postMessage(next++);
+      if (more() && given++ < seedsPerThread) thread.postMessage(next++);
       else resolve();
     };
     thread.on("error", reject);
