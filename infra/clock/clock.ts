@@ -34,14 +34,19 @@ export async function within(clock: Clock, ms: number, work: Promise<unknown>): 
   await Promise.race([finished, clock.sleep(ms, done.signal)]);
 }
 
-/** Does `work` every `ms` until told to end; the first time after `ms`. */
+/**
+ * Does `work` every `ms` until told to end; the first time after `ms`, or up to `beatMs` earlier: then what
+ * hundreds of tasks of a process send comes in few bundles, each in one write.
+ */
 export async function every(
   clock: Clock,
-  { ms, until }: { readonly ms: number; readonly until: AbortSignal },
+  options: { readonly ms: number; readonly beatMs?: number; readonly until: AbortSignal },
   work: () => void,
 ): Promise<void> {
+  const { beatMs, ms, until } = options;
   for (;;) {
-    await clock.sleep(ms, until);
+    const earlierMs = beatMs === undefined ? 0 : clock.monotonicMs() % beatMs;
+    await clock.sleep(ms - earlierMs, until);
     if (until.aborted) return;
     work();
   }

@@ -63,13 +63,13 @@ export class StepUnpacker {
       const count = numbers[at + 1]!;
       const draw = numbers[at + 2]!;
       at += headNumbers;
-      const tokens = Array.from(numbers.subarray(at, at + count));
+      // Nearly all rows have one.
+      const tokens = count === 1 ? [numbers[at]!] : Array.from(numbers.subarray(at, at + count));
       at += count;
       const told = draw === noDraw ? undefined : this.#told.get(slot);
-      const row = { slot, tokens, want: "none" } as const;
-      rows.push(
-        told === undefined ? row : { ...row, sample: { ...told, ...earlier.get(slot), draw } },
-      );
+      const want = "none";
+      if (told === undefined) rows.push({ slot, tokens, want });
+      else rows.push({ slot, tokens, want, sample: { ...told, ...earlier.get(slot), draw } });
     }
     return { rows };
   }

@@ -13,6 +13,8 @@ import type { Drawn } from "#infra/mailbox/partial.ts";
 
 const renewMs = leaseMs / 3;
 const silenceMsMax = leaseMs / 2;
+/** Renewals of a process come on this beat, see {@link every}. */
+export const leaseBeatMs = 250;
 
 export interface HeldLease<H extends Hold = Hold> {
   readonly claim: H;
@@ -51,7 +53,7 @@ export function holdLease<H extends Hold>(mailbox: Mailbox, claim: H, clock: Clo
     ended.abort(over);
     lost.abort(over);
   }
-  void every(clock, { ms: renewMs, until: ended.signal }, renew);
+  void every(clock, { ms: renewMs, beatMs: leaseBeatMs, until: ended.signal }, renew);
   function keep(what: () => Drawn | null): void {
     drawn = what;
   }

@@ -21,7 +21,7 @@ import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import { type EndReason, promptFor, type ReplyRecord, turnSeed } from "#infra/turn/index.ts";
 import type { Wake, WakeBell } from "#infra/wake/wake.ts";
 import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
-import { type HeldLease, holdLease } from "../lease/lease.ts";
+import { type HeldLease, holdLease, leaseBeatMs } from "../lease/lease.ts";
 import type { WorkerMetrics } from "../metrics.ts";
 import type { Batch } from "./batch.ts";
 import { endDamaged } from "./damaged.ts";
@@ -305,7 +305,7 @@ export class Answerer {
     if (await isStopRequested(truth, conversation, key)) stop();
     const ended = new AbortController();
     // Its message may have come while this process listened to nobody.
-    void every(clock, { ms: stopLookMs, until: ended.signal }, () => {
+    void every(clock, { ms: stopLookMs, beatMs: leaseBeatMs, until: ended.signal }, () => {
       isStopRequested(truth, conversation, key).then(
         (asked) => asked && !ended.signal.aborted && stop(),
         () => undefined,

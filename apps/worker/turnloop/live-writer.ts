@@ -4,8 +4,8 @@
  *
  * All replies of a worker publish on the same beat, so that their frames travel together; it is slower
  * when they are many, as nobody is shown them as often then (`pacer.ts`). A frame holds what is new since
- * the one before; every tenth tells all of it, in as many messages as it takes, for readers who missed one,
- * and so does the next one when somebody begins to listen (a gateway that takes over).
+ * the one before; every tenth tells all of it, in as many messages as it takes, for readers who missed one.
+ * Somebody who begins to listen (a gateway that takes over) is told all of it right after their first frame.
  */
 import { type Clock, over } from "#infra/clock/clock.ts";
 import { frameCharactersMax, type LivePublisher } from "#infra/live/live.ts";
@@ -15,7 +15,7 @@ import type { Reply } from "./reply.ts";
 /** Between two frames of a reply; Discord shows an edit a second at best. */
 const frameMs = 100;
 /** So many replies keep that beat; it slows as they grow beyond. */
-const repliesPerFrame = 40;
+const repliesPerFrame = 20;
 const frameMsMax = 1_000;
 /** Of so many frames one tells the whole text. */
 const wholeEvery = 10;
@@ -37,8 +37,6 @@ export class LiveWriter {
   #frames = 0;
   /** Who heard the last frame. */
   #readers = 0;
-  /** Somebody listens who has not been told all of it. */
-  #joined = false;
   /** The next frame is waited for. */
   #waiting = false;
   readonly #closed = new AbortController();
@@ -89,14 +87,15 @@ export class LiveWriter {
     this.#waiting = false;
     const text = this.#reply.text;
     if (text === this.#published || !this.#mine()) return;
-    const regular = this.#frames++ % wholeEvery === 0;
-    const whole = regular || this.#joined || !text.startsWith(this.#published);
-    this.#joined = false;
-    let at = whole ? 0 : this.#published.length;
+    const whole = this.#frames++ % wholeEvery === 0 || !text.startsWith(this.#published);
+    this.#tell(text, whole ? 0 : this.#published.length);
+  }
+
+  #tell(text: string, from: number): void {
     this.#published = text;
     const { turn, attempt, fence } = this.#frame;
     const tokens = this.#reply.replyTokens;
-    for (; at < text.length; at += frameCharactersMax) {
+    for (let at = from; at < text.length; at += frameCharactersMax) {
       const part = text.slice(at, at + frameCharactersMax);
       this.#send({ kind: "text", turn, attempt, fence, at, text: part, tokens });
     }
@@ -104,9 +103,9 @@ export class LiveWriter {
 
   #send(frame: LiveFrame): void {
     const sent = this.#publisher.publish(this.#conversation, frame).then((readers) => {
-      const part = frame.kind === "text" && frame.at > 0;
-      if (part && readers > this.#readers) this.#joined = true;
+      const joined = frame.kind === "text" && frame.at > 0 && readers > this.#readers;
       this.#readers = readers;
+      if (joined && !this.#closed.signal.aborted && this.#mine()) this.#tell(this.#reply.text, 0);
     });
     sent.catch(() => {
       // A hint lost; the ledger has the truth.

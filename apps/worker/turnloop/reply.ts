@@ -143,13 +143,20 @@ export class Reply {
   take(count: number): Feed {
     const [block] = this.#replay;
     if (block !== undefined) return this.#takeReplay(block, count);
-    const tokens = this.#pending.splice(0, count);
+    const tokens = this.#takePending(count);
     assert(tokens.length > 0, "nothing to feed");
-    this.#fedLog.push(...tokens);
+    for (const token of tokens) this.#fedLog.push(token);
     this.#behind = Math.max(0, this.#behind - tokens.length);
     if (this.#pending.length > 0) return { tokens, endsBlock: false };
     if (this.#phase === "closing") return { tokens, endsBlock: true };
     return { tokens, sample: this.#sample(), endsBlock: false };
+  }
+
+  #takePending(count: number): number[] {
+    if (count < this.#pending.length) return this.#pending.splice(0, count);
+    const tokens = this.#pending;
+    this.#pending = [];
+    return tokens;
   }
 
   /** After a step: the drawn token, or null when none was asked for. */
@@ -233,7 +240,17 @@ export class Reply {
 
   #sample(): SampleOptions {
     const draw = this.#drawn.length;
-    const sample = { seed: this.#options.seed, draw, ...this.#options.sampling };
+    const { sampling, seed } = this.#options;
+    // Written out: this is made for each token.
+    const sample = {
+      seed,
+      draw,
+      temperature: sampling.temperature,
+      topP: sampling.topP,
+      presencePenalty: sampling.presencePenalty,
+      frequencyPenalty: sampling.frequencyPenalty,
+      penaltyDecay: sampling.penaltyDecay,
+    };
     const begunElsewhere = draw > 0 && draw === this.#drawnEarlier;
     return begunElsewhere ? { ...sample, earlier: [...this.#drawn] } : sample;
   }
