@@ -19,6 +19,11 @@ const lockMs = 3_000;
 const stallCheckMs = 1_000;
 /** Poison turns are ended by their claims, not by the queue giving up on a conversation. */
 const stalledCountMax = 1_000_000;
+/**
+ * The library's worker takes jobs one after the other, three round trips each. With one for so many turns
+ * at once no turn waits long for those before it.
+ */
+const turnsPerTaker = 64;
 
 export class WakeBell {
   readonly #truth: Redis;
@@ -85,17 +90,27 @@ export async function answerWakes(
   options: { readonly model: string; readonly concurrency: number },
   answer: (wake: Wake) => Promise<void>,
 ): Promise<WakeWorker> {
-  const worker = new Worker<Wake>(wakeQueueName(options.model), async (job) => answer(job.data), {
-    connection: truth,
-    prefix: wakePrefix,
-    concurrency: options.concurrency,
-    lockDuration: lockMs,
-    stalledInterval: stallCheckMs,
-    maxStalledCount: stalledCountMax,
+  const { concurrency, model } = options;
+  const takers = Math.ceil(concurrency / turnsPerTaker);
+  const workers = Array.from({ length: takers }, (_, index) => {
+    const worker = new Worker<Wake>(wakeQueueName(model), async (job) => answer(job.data), {
+      connection: truth,
+      prefix: wakePrefix,
+      concurrency: Math.floor((concurrency + index) / takers),
+      lockDuration: lockMs,
+      stalledInterval: stallCheckMs,
+      skipStalledCheck: index > 0,
+      maxStalledCount: stalledCountMax,
+    });
+    worker.on("error", () => {
+      // Connection errors heal by themselves; a job's own errors are handled by `answer`.
+    });
+    return worker;
   });
-  worker.on("error", () => {
-    // Connection errors heal by themselves; a job's own errors are handled by `answer`.
-  });
-  await worker.waitUntilReady();
-  return { close: () => worker.close() };
+  await Promise.all(workers.map(async (worker) => worker.waitUntilReady()));
+  return {
+    close: async () => {
+      await Promise.all(workers.map(async (worker) => worker.close()));
+    },
+  };
 }
