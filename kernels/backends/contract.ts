@@ -101,8 +101,8 @@ export interface Backend {
   /** True when the same tokens give bit-equal states in any split and any company. */
   readonly chunkExact: boolean;
   writeState(slot: SlotIndex, state: CanonicalState | null): void;
-  /** A fresh copy, owned by the caller. */
-  readState(slot: SlotIndex): CanonicalState;
+  /** A copy that is the caller's: `into` where given, all of it overwritten, else a fresh one. */
+  readState(slot: SlotIndex, into?: CanonicalState): CanonicalState;
   /**
    * One forward pass over all rows; results in the order of `plan.rows`. Rejects only on programmer
    * errors (bad slot, bad token id, another step still running), and then no state has changed.

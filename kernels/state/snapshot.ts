@@ -99,6 +99,8 @@ export interface SnapshotExpectation {
   /** `stateLength(config)` */
   readonly stateLength: number;
   readonly headSize: number;
+  /** Takes the state, all of it overwritten; left out: a fresh one does. */
+  readonly into?: Float32Array<ArrayBuffer>;
 }
 
 export function unpackSnapshot(
@@ -122,7 +124,7 @@ export function unpackSnapshot(
   const encoded = bytes.readUInt8(11) === zstd ? expand(payload, encodedLength) : payload;
   if (encoded?.length !== encodedLength) return refused("wrong-length");
 
-  const state = new Float32Array(elements);
+  const state = expected.into ?? new Float32Array(elements);
   decodeState(codec, encoded, { state, rowLength: headSize });
   return { kind: "snapshot", header, state };
 }

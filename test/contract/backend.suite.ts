@@ -14,6 +14,7 @@ import type {
   RowResult,
   SlotIndex,
 } from "#kernels/backends/contract.ts";
+import { stateLength } from "#kernels/model/config.ts";
 import { type RandomModelShape, writeRandomModel } from "#kernels/model/random-model.ts";
 import { convertModel } from "#kernels/model/convert.ts";
 import { blockDefault, type QuantisedKind } from "#kernels/model/quantise/layout.ts";
@@ -203,6 +204,15 @@ export function backendSuite(name: string, open: OpenBackend, options: BackendSu
       copy.fill(1);
       state.fill(2);
       expect(bitEqual(backend.readState(3), stateFrom(backend.config, 11))).toBe(true);
+    });
+
+    test("a state is read into what the caller has for it, all of it", () => {
+      const into = new Float32Array(stateLength(backend.config)).fill(7);
+      backend.writeState(3, stateFrom(backend.config, 12));
+      expect(backend.readState(3, into)).toBe(into);
+      expect(bitEqual(into, stateFrom(backend.config, 12))).toBe(true);
+      backend.writeState(3, null);
+      expect(backend.readState(3, into).every((value) => value === 0)).toBe(true);
     });
 
     test("nothing of the former owner remains after writeState(slot, null)", async () => {

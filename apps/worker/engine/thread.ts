@@ -17,6 +17,8 @@ assert(parentPort !== null, "runs in a worker thread only");
 const port = parentPort;
 const options = workerData as EngineOptions;
 const steps = new StepUnpacker();
+/** What each state passes through on its way: fresh memory for each would cost more than the way. */
+let scratch = new Float32Array();
 
 function send(reply: EngineReply, transfer: ArrayBuffer[] = []): void {
   port.postMessage(reply, transfer);
@@ -66,7 +68,7 @@ async function perform(backend: Backend, call: EngineCall): Promise<void> {
 function pack(backend: Backend, call: EngineCall & { readonly call: "pack" }): Uint8Array {
   const { codec, header, slot } = call;
   const { headSize } = backend.config;
-  return packSnapshot(backend.readState(slot), header, { codec, headSize });
+  return packSnapshot(backend.readState(slot, scratch), header, { codec, headSize });
 }
 
 function unpack(backend: Backend, call: EngineCall & { readonly call: "unpack" }): Unpacked {
@@ -75,6 +77,7 @@ function unpack(backend: Backend, call: EngineCall & { readonly call: "unpack" }
     fingerprint: call.fingerprint,
     stateLength: stateLength(config),
     headSize: config.headSize,
+    into: scratch,
   });
   if (unpacked.kind === "refused") return unpacked;
   backend.writeState(call.slot, unpacked.state);
@@ -82,7 +85,7 @@ function unpack(backend: Backend, call: EngineCall & { readonly call: "unpack" }
 }
 
 function settle(backend: Backend, slot: number): boolean {
-  const state = backend.readState(slot);
+  const state = backend.readState(slot, scratch);
   const finite = settleState(options.stateCodec, state, backend.config.headSize);
   if (finite && options.stateCodec !== "f32") backend.writeState(slot, state);
   return finite;
@@ -92,6 +95,7 @@ try {
   const open = await loadBackend(options);
   const { slots, threads, quantise, stateCodec } = options;
   const backend = await open(options.modelDirectory, { slots, threads }, { quantise });
+  scratch = new Float32Array(stateLength(backend.config));
   let last = Promise.resolve();
   port.on("message", (call: EngineCall) => {
     last = last.then(() => perform(backend, call)).catch(sendError);

@@ -85,10 +85,10 @@ class OnnxBackend implements Backend {
     this.#states.write(slot, state);
   }
 
-  readState(slot: SlotIndex): CanonicalState {
+  readState(slot: SlotIndex, into?: CanonicalState): CanonicalState {
     this.#assertIdle();
     checkSlot(slot, this.limits);
-    return this.#states.read(slot);
+    return this.#states.read(slot, into);
   }
 
   async step(plan: Plan): Promise<RowResult[]> {

@@ -85,10 +85,10 @@ export class LiveStates {
     return !this.#notFinite.has(slot);
   }
 
-  read(slot: SlotIndex): CanonicalState {
-    const state = new Float32Array(stateLength(this.#config));
+  read(slot: SlotIndex, into?: CanonicalState): CanonicalState {
+    const state = into ?? new Float32Array(stateLength(this.#config));
     const batch = this.#batchOfSlot.get(slot);
-    if (batch === undefined) return state;
+    if (batch === undefined) return into === undefined ? state : state.fill(0);
     let position = 0;
     for (const part of this.#canonicalParts(rowOf(batch, slot))) {
       state.set(part, position);

@@ -74,8 +74,11 @@ class ReferenceBackend implements Backend {
     live.set(state);
   }
 
-  readState(slot: SlotIndex): CanonicalState {
-    return this.#liveState(slot).slice();
+  readState(slot: SlotIndex, into?: CanonicalState): CanonicalState {
+    const live = this.#liveState(slot);
+    if (into === undefined) return live.slice();
+    into.set(live);
+    return into;
   }
 
   async step(plan: Plan): Promise<RowResult[]> {

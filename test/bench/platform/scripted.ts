@@ -132,9 +132,10 @@ class Scripted implements Backend {
     this.#counts[slot] = state === null ? 0 : readCount(state);
   }
 
-  readState(slot: number): Float32Array {
+  readState(slot: number, into = new Float32Array(this.#noise.length)): Float32Array {
     return this.#measured(() => {
-      const state = this.#noise.slice();
+      const state = into;
+      state.set(this.#noise);
       writeCount(state, this.#counts[slot] ?? 0);
       return state;
     });
