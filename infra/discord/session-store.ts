@@ -177,6 +177,8 @@ class ShardProgress {
     this.#unhandled.delete(sequence);
     if (messageId !== null) this.#ahead.push({ sequence, messageId });
     const oldest = this.#oldestUnhandled() ?? Number.POSITIVE_INFINITY;
+    // One before it is still on its way, and so it brings nothing forward.
+    if (oldest < sequence) return;
     const passed = this.#ahead.filter((one) => one.sequence < oldest);
     this.#ahead = this.#ahead.filter((one) => one.sequence > oldest);
     for (const one of passed) {

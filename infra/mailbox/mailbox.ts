@@ -61,6 +61,8 @@ export type ClaimOutcome =
   /** The head has rotted, as `error` says: end it, see `Ledger.endDamaged`. */
   | { readonly kind: "damaged"; readonly head: DamagedHead; readonly error: EyrieError }
   | { readonly kind: "leased"; readonly msLeft: number }
+  /** Its head was claimed too often for the asker; nothing was changed. */
+  | { readonly kind: "suspect" }
   | { readonly kind: "empty" };
 
 export class Mailbox {
@@ -107,7 +109,12 @@ export class Mailbox {
     return seq === 0 ? { kind: "known" } : { kind: "appended", seq, waiting };
   }
 
-  async claim(conversation: ConversationId, worker: string): Promise<ClaimOutcome> {
+  /** `claimsMax`: a head that was claimed as often without being committed is left alone. */
+  async claim(
+    conversation: ConversationId,
+    worker: string,
+    claimsMax: number | null = null,
+  ): Promise<ClaimOutcome> {
     const keys = conversationKeys(conversation);
     const random = randomBytes(16).toString("hex");
     const reply = await this.#truth.claimConversation(
@@ -118,8 +125,11 @@ export class Mailbox {
       random,
       leaseMs,
       worker,
+      claimsMax ?? "",
     );
-    if (reply.length === 1) return { kind: "empty" };
+    if (reply.length === 1) {
+      return { kind: reply[0] === refusal.claimedTooOften ? "suspect" : "empty" };
+    }
     if (reply.length === 2) return { kind: "leased", msLeft: reply[1] };
     const [fence, entry, logHead, logStart, claims, previousWorker, source, partial] = reply;
     const lease = `${fence}:${random}`;
@@ -157,11 +167,6 @@ export class Mailbox {
     if (entry === null) return { kind: "empty" };
     const remains = remainsOf(entry.toString(), conversation, this.#records);
     return { kind: "damaged", head: { ...hold, ...remains, fence, entry }, error };
-  }
-
-  /** Times the head has been claimed without being committed; a running claim counts. */
-  async claimsOfHead(conversation: ConversationId): Promise<number> {
-    return Number((await this.#truth.hget(conversationKeys(conversation).meta, "headClaims")) ?? 0);
   }
 
   /** The lease of a conversation that stands at `logHead`, without its head; null when refused. */

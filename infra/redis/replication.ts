@@ -62,6 +62,7 @@ class OneServer {
   readonly #server: Redis;
   #expected: boolean;
   #lookedMs = -Infinity;
+  #look: Promise<void> | null = null;
   #connection: Promise<Redis> | null = null;
   /** Grows with every connection that was lost. */
   #epoch = 0;
@@ -91,10 +92,17 @@ class OneServer {
     if (this.#expected) return true;
     const nowMs = performance.now();
     if (nowMs - this.#lookedMs < lookMsMax) return false;
-    const info = await this.#server.info("replication");
-    this.#lookedMs = nowMs;
-    this.#expected = /^connected_slaves:[1-9]/m.test(info);
+    this.#look ??= this.#lookForReplicas().finally(() => {
+      this.#look = null;
+    });
+    await this.#look;
     return this.#expected;
+  }
+
+  async #lookForReplicas(): Promise<void> {
+    const info = await this.#server.info("replication");
+    this.#lookedMs = performance.now();
+    this.#expected = /^connected_slaves:[1-9]/m.test(info);
   }
 
   async #ask(): Promise<void> {

@@ -17,6 +17,7 @@ export const refusal = {
   mailboxFull: -5,
   logMoved: -6,
   noMail: -7,
+  claimedTooOften: -8,
 } as const;
 
 type Argument = string | number | Buffer;
@@ -26,7 +27,7 @@ export interface Scripts {
   claimConversation(
     ...args: Argument[]
   ): Promise<
-    | [noMail: number]
+    | [noMailOrTooOften: number]
     | [leased: number, msLeft: number]
     | [
         fence: number,

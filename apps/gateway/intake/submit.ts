@@ -127,8 +127,8 @@ async function submitInTurn(turn: Turn, parts: SubmitParts): Promise<Submitted> 
     metrics.turns.inc();
     log.info("turn queued", { turn: turn.id, conversation: turn.conversation });
   }
-  await renders.open(turn);
-  await ring(turn, parts);
+  // Side by side: should the answer be first, the outbox tells of it.
+  await Promise.all([renders.open(turn), ring(turn, parts)]);
   return { kind: "accepted" };
 }
 

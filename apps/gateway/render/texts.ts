@@ -54,8 +54,9 @@ export function replyTexts(
 
 /** A failed turn is worth asking again if the same may succeed later. */
 export function isWorthAgain(code: string | null): boolean {
+  if (code === null) return true;
   const known = Object.entries(errorRegistry).find(([name]) => name === code);
-  return code === null || known?.[1].retryable === true;
+  return known?.[1].retryable === true;
 }
 
 /** What only an operator can mend is told to users as a failed turn. */

@@ -12,7 +12,7 @@ import { isStopRequested, type StopListener } from "#infra/control/control.ts";
 import type { CommitOutcome, Ledger } from "#infra/ledger/ledger.ts";
 import { formatLogHead, parseLogHead } from "#infra/ledger/tokenlog.ts";
 import type { LivePublisher } from "#infra/live/live.ts";
-import type { Claim, Mailbox } from "#infra/mailbox/mailbox.ts";
+import type { Claim, ClaimOutcome, Mailbox } from "#infra/mailbox/mailbox.ts";
 import { leaseMs } from "#infra/mailbox/mailbox.ts";
 import type { Drawn } from "#infra/mailbox/partial.ts";
 import { rotIn } from "#infra/redis/records.ts";
@@ -124,18 +124,21 @@ export class Answerer {
     const { bell, clock, mailbox, metrics, worker } = this.#parts;
     const { conversation } = wake;
     const startedMs = clock.monotonicMs();
+    let alone = false;
     for (;;) {
-      const alone = (await mailbox.claimsOfHead(conversation)) >= claimsOfSuspect;
       const leave = await this.#quarantine.enter({ alone });
       if (this.#leaving.signal.aborted) {
         leave();
         await bell.ring(wake);
         return null;
       }
-      const outcome = await mailbox.claim(conversation, worker).catch((error: unknown) => {
-        leave();
-        throw error;
-      });
+      const outcome: ClaimOutcome = await mailbox
+        .claim(conversation, worker, alone ? null : claimsOfSuspect)
+        .catch((error: unknown) => {
+          leave();
+          throw error;
+        });
+      alone = outcome.kind === "suspect";
       if (outcome.kind === "claimed") {
         const { claims, head } = outcome.claim;
         const waitedMs = Math.max(0, clock.nowMs() - head.receivedAtMs);
@@ -148,6 +151,7 @@ export class Answerer {
       }
       leave();
       if (outcome.kind === "empty") return null;
+      if (outcome.kind === "suspect") continue;
       // Renewed by somebody alive: that worker rings again if mail is left when it is done.
       if (clock.monotonicMs() - startedMs > leasedWaitMsMax) return null;
       await clock.sleep(Math.min(outcome.msLeft + 5, 250));

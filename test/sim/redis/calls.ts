@@ -55,9 +55,9 @@ const draws: Readonly<Record<string, Draw>> = {
       ],
     };
   },
-  claimConversation: () => ({
+  claimConversation: (random) => ({
     keys: [keys.lease, keys.meta, keys.mailbox, keys.partial],
-    args: ["r", leaseMs, "worker"],
+    args: ["r", leaseMs, "worker", random.pick(["", "1", "2"])],
   }),
   renewLease: (random) => {
     const key = turn(random);
