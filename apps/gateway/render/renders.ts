@@ -294,8 +294,12 @@ export class Renders {
   }
 
   async #settle(reply: Pick<ReplyAddress, "conversation" | "key">): Promise<void> {
-    await this.#parts.ledger.markDelivered(reply.conversation, reply.key);
-    await this.#parts.openReplies.remove(reply.conversation, reply.key);
+    const { ledger, openReplies } = this.#parts;
+    // Side by side: of a reply that is not open any more the outbox still tells.
+    await Promise.all([
+      ledger.markDelivered(reply.conversation, reply.key),
+      openReplies.remove(reply.conversation, reply.key),
+    ]);
     this.#abandoned.delete(outboxMember(reply.conversation, reply.key));
   }
 

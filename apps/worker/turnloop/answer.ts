@@ -6,9 +6,9 @@
  * Every exit leaves the turn either committed (perhaps as failed, by a code) or in its mailbox for
  * the next claim. Killed anywhere: the lease runs out, and the next claim starts from the ledger.
  */
-import { type Clock, every, over, within } from "#infra/clock/clock.ts";
+import { type Clock, over, within } from "#infra/clock/clock.ts";
 import type { ErrorCode } from "#infra/errors/registry.ts";
-import { isStopRequested, type StopListener } from "#infra/control/control.ts";
+import type { StopListener } from "#infra/control/control.ts";
 import type { CommitOutcome, Ledger } from "#infra/ledger/ledger.ts";
 import { formatLogHead, parseLogHead } from "#infra/ledger/tokenlog.ts";
 import type { LivePublisher } from "#infra/live/live.ts";
@@ -21,7 +21,7 @@ import { errorFields, type Log } from "#infra/telemetry/log.ts";
 import { type EndReason, promptFor, type ReplyRecord, turnSeed } from "#infra/turn/index.ts";
 import type { Wake, WakeBell } from "#infra/wake/wake.ts";
 import type { Tokenizer } from "#kernels/tokenizer/tokenizer.ts";
-import { type HeldLease, holdLease, leaseBeatMs } from "../lease/lease.ts";
+import { type HeldLease, holdLease } from "../lease/lease.ts";
 import type { WorkerMetrics } from "../metrics.ts";
 import type { Batch } from "./batch.ts";
 import { endDamaged } from "./damaged.ts";
@@ -30,6 +30,7 @@ import { Quarantine } from "./quarantine.ts";
 import { Reply, type ReplyOptions } from "./reply.ts";
 import type { Slots, Tenant } from "./slots.ts";
 import type { NotRestored, Restored, States } from "./states.ts";
+import { listenForStop, type StopOrder } from "./stop-order.ts";
 
 /** A head claimed more often without a commit has killed its workers, in the end alone: it failed. */
 const claimsMax = 3;
@@ -37,8 +38,6 @@ const claimsMax = 3;
 const claimsOfSuspect = claimsMax - 1;
 /** A reply still running after this ends with what it has. */
 const deadlineMs = 5 * 60_000;
-/** Until a stop is seen whose message was lost. */
-const stopLookMs = 2_000;
 /** How long a worker that leaves hands states over; after that, what was drawn alone. */
 const statesMsMax = 2_000;
 /** How long to wait for the lease of a worker that may be dead. */
@@ -196,18 +195,23 @@ export class Answerer {
     if (prompt.length > messageTokensMax) {
       return this.#commit(claim, failed("MESSAGE_TOO_LONG", prompt.length));
     }
-    const { conversation, logHead, source } = claim;
+    const { conversation, head, logHead, source } = claim;
     const room = slots.take(conversation, source === null ? null : { source, logHead });
     // Asked for before anything is waited for: the next turn of the source may change that slot.
     const inherited = this.#parts.states.inherit(room, claim);
+    const stop = listenForStop(this.#parts, conversation, { turn: head.id, attempt: head.attempt });
     let tenant: Tenant | null = null;
     try {
-      if (room.evicted !== null) await this.#parts.states.park(room.slot, room.evicted);
+      // The engine does this first, in whatever order the two are waited for.
+      const parked =
+        room.evicted === null ? null : this.#parts.states.park(room.slot, room.evicted);
+      parked?.catch(() => undefined);
       const before = this.#drawnBefore(claim);
       const takenUp = await this.#takeUp(claim, room.slot, { prompt, drawn: before });
       const restored: Restored | NotRestored = takenUp
         ? { replay: [], snapshotHead: null }
         : await this.#parts.states.restore(claim, room, inherited);
+      await parked;
       if ("kind" in restored) return restored;
       // On a state that is lost nobody goes on with another worker's reply, nor another with this one:
       // each is of one state.
@@ -215,7 +219,8 @@ export class Answerer {
       const drawn = alone ? [] : before;
       const { replay } = restored;
       const reply = this.#replyTo(claim, { prompt, replay, drawn, takenUp });
-      const { outcome, writer } = await this.#run(held, { slot: room.slot, reply, prompt, alone });
+      const work = { slot: room.slot, reply, prompt, alone, stop };
+      const { outcome, writer } = await this.#run(held, work);
       if (held.lost.aborted) return { kind: "lease-lost" };
       if (outcome === null) {
         if (!alone) await this.#handOver(claim, room.slot, reply);
@@ -246,6 +251,7 @@ export class Answerer {
       }
       throw error;
     } finally {
+      stop.ignore();
       slots.leave(room.slot, tenant);
     }
   }
@@ -293,10 +299,11 @@ export class Answerer {
       readonly reply: Reply;
       readonly prompt: readonly number[];
       readonly alone: boolean;
+      readonly stop: StopOrder;
     },
   ): Promise<{ readonly outcome: Outcome | null; readonly writer: LiveWriter }> {
     const { head, conversation, fence } = held.claim;
-    const { batch, clock, stops, truth, live, metrics } = this.#parts;
+    const { batch, clock, live, metrics } = this.#parts;
     const startedMs = clock.monotonicMs();
     const key = { turn: head.id, attempt: head.attempt };
     const { reply } = work;
@@ -305,16 +312,11 @@ export class Answerer {
     const replies = (): number => batch.running;
     const writer = new LiveWriter(live, conversation, { key, fence, reply, clock, mine, replies });
     const stop = (): void => reply.stop("stopped");
-    const unlisten = await stops.listen(conversation, key, stop);
-    if (await isStopRequested(truth, conversation, key)) stop();
+    const { given, looked } = work.stop;
+    await looked;
+    if (given.aborted) stop();
+    else given.addEventListener("abort", stop, { once: true });
     const ended = new AbortController();
-    // Its message may have come while this process listened to nobody.
-    void every(clock, { ms: stopLookMs, beatMs: leaseBeatMs, until: ended.signal }, () => {
-      isStopRequested(truth, conversation, key).then(
-        (asked) => asked && !ended.signal.aborted && stop(),
-        () => undefined,
-      );
-    });
     void clock.sleep(deadlineMs, ended.signal).then(() => {
       if (!ended.signal.aborted) reply.stop("deadline");
     });
@@ -347,7 +349,7 @@ export class Answerer {
       ended.abort(over);
       leave.removeEventListener("abort", running.cancel);
       writer.close({ done: false });
-      unlisten();
+      given.removeEventListener("abort", stop);
     }
   }
 
