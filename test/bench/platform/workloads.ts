@@ -145,7 +145,7 @@ export const workloads: Readonly<Record<WorkloadName, Workload>> = {
     slots: 256,
     promptTokens: 24,
     replyTokens: 16,
-    minutes: 1.5,
+    minutes: 3,
     levels: (minutes, seed) => {
       const span = whole(minutes / rampPerSecond.length);
       return rampPerSecond.map((perSecond, index) => ({
