@@ -183,7 +183,7 @@ export class Render {
         await this.#search();
       } else if (step === null) {
         if (this.#ending !== null) return "delivered";
-        await this.#changed();
+        if (!this.#recordReady) await this.#changed();
       } else if (!paced && this.#canWait(step)) {
         // What is wanted may have changed meanwhile: look again.
         paced = await this.#waitFor(step);
@@ -364,21 +364,20 @@ export class Render {
   async #readEnding(): Promise<void> {
     const { ledger, log, tail } = this.#parts;
     const failed = { status: "failed", end: "failed", text: "", code: "TURN_FAILED" } as const;
+    // Whoever tells from here on may tell of what was not there yet.
+    this.#recordReady = false;
     try {
       const { conversation, key } = this.#reply;
       let record = await ledger.reply(conversation, key);
       const isOver = record === null && (await this.#isOver());
       // It may have been answered between the two.
       if (isOver) record = await ledger.reply(conversation, key);
-      if (record !== null && !(await this.#isConfirmed(record))) return;
+      if (record !== null && !(await this.#isConfirmed(record))) return this.lookAgain();
       // Only a first attempt is put back.
       const comesBack = key.attempt === 0 && tail.has(key.turn);
       const isLost = record === null && isOver && !comesBack;
       if (record !== null) this.#ending = { ...record, known: true };
       else if (isLost) this.#ending = (await this.#before()) ?? { ...failed, known: false };
-      if (this.#ending !== null) return;
-      // A false alarm: back to the live text and its pace.
-      this.#recordReady = false;
     } catch (error) {
       if (!(error instanceof EyrieError)) throw error;
       log.error("reply record refused", { turn: this.#reply.key.turn, code: error.code });
@@ -426,7 +425,7 @@ export class Render {
       this.#deleted = true;
       return this.giveUp();
     }
-    if (this.#recordReady) return;
+    if (this.#recordReady || this.#ending !== null) return;
     if (frame.kind === "done") return this.finish();
     const view = addFrame(this.#view, frame);
     if (view === this.#view) return;
