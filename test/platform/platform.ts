@@ -228,12 +228,12 @@ export class TestPlatform<R extends TestRedis = RedisServer> {
   /** Ends everything, and searches all that was logged for what must not be there. */
   async stop(): Promise<void> {
     await Promise.all(this.#processes.map((process) => process.end()));
-    const leak = [...this.#unspeakable].find((text) => this.output.includes(text));
-    if (leak !== undefined) throw new Error(`a process logged ${JSON.stringify(leak)}`);
     await this.bell.close();
     this.truth.disconnect();
     this.state.disconnect();
     await Promise.all([this.truthServer.stop(), this.stateServer.stop()]);
     rmSync(this.home, { recursive: true, force: true });
+    const leak = [...this.#unspeakable].find((text) => this.output.includes(text));
+    if (leak !== undefined) throw new Error(`a process logged ${JSON.stringify(leak)}`);
   }
 }
