@@ -132,6 +132,7 @@ function goalsOf({ workload, levels, state }: WorkloadFigures): Goal[] {
   ];
   switch (workload) {
     case "L1":
+    case "L2":
     case "L5":
       return [
         ...common,
@@ -154,8 +155,6 @@ function goalsOf({ workload, levels, state }: WorkloadFigures): Goal[] {
             ]
           : []),
       ];
-    // A burst of more turns than slots waits for them.
-    case "L2":
     case "L3":
       return [...common, { goal: "answers 429", value: last.rateLimited, unit: "", atMost: 0 }];
     case "L4":
