@@ -134,10 +134,9 @@ class Scripted implements Backend {
 
   readState(slot: number, into = new Float32Array(this.#noise.length)): Float32Array {
     return this.#measured(() => {
-      const state = into;
-      state.set(this.#noise);
-      writeCount(state, this.#counts[slot] ?? 0);
-      return state;
+      into.set(this.#noise);
+      writeCount(into, this.#counts[slot] ?? 0);
+      return into;
     });
   }
 
