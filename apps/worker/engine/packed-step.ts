@@ -24,7 +24,8 @@ const noToken = -1;
 const notFinite = -2;
 
 export class StepPacker {
-  readonly #told = new Map<number, SampleOptions>();
+  /** By slot. */
+  readonly #told: SampleOptions[] = [];
 
   pack({ rows }: Plan): PackedStep {
     let length = 0;
@@ -39,8 +40,8 @@ export class StepPacker {
       numbers[at++] = sample?.draw ?? noDraw;
       for (const token of tokens) numbers[at++] = token;
       if (sample === undefined) continue;
-      if (sample.earlier === undefined && isSame(sample, this.#told.get(slot))) continue;
-      this.#told.set(slot, sample);
+      if (sample.earlier === undefined && isSame(sample, this.#told[slot])) continue;
+      this.#told[slot] = sample;
       samplings.push({ slot, sample });
     }
     return { numbers, samplings };
@@ -48,14 +49,15 @@ export class StepPacker {
 }
 
 export class StepUnpacker {
-  readonly #told = new Map<number, SampleOptions>();
+  /** By slot: one object for all draws of a reply, with the number of the draw that is asked for. */
+  readonly #told: { -readonly [Name in keyof SampleOptions]: SampleOptions[Name] }[] = [];
 
   unpack({ numbers, samplings }: PackedStep): Plan {
-    const earlier = new Map<number, Pick<SampleOptions, "earlier">>();
+    const begun = new Map<number, SampleOptions>();
     for (const { slot, sample } of samplings) {
-      const { earlier: draws, ...lasting } = sample;
-      this.#told.set(slot, lasting);
-      if (draws !== undefined) earlier.set(slot, { earlier: draws });
+      const { earlier, ...lasting } = sample;
+      this.#told[slot] = lasting;
+      if (earlier !== undefined) begun.set(slot, sample);
     }
     const rows: PlanRow[] = [];
     for (let at = 0; at < numbers.length;) {
@@ -66,10 +68,14 @@ export class StepUnpacker {
       // Nearly all rows have one.
       const tokens = count === 1 ? [numbers[at]!] : Array.from(numbers.subarray(at, at + count));
       at += count;
-      const told = draw === noDraw ? undefined : this.#told.get(slot);
+      const told = draw === noDraw ? undefined : this.#told[slot];
       const want = "none";
-      if (told === undefined) rows.push({ slot, tokens, want });
-      else rows.push({ slot, tokens, want, sample: { ...told, ...earlier.get(slot), draw } });
+      if (told === undefined) {
+        rows.push({ slot, tokens, want });
+      } else {
+        told.draw = draw;
+        rows.push({ slot, tokens, want, sample: begun.get(slot) ?? told });
+      }
     }
     return { rows };
   }
@@ -92,6 +98,7 @@ export function unpackResults(tokens: Int32Array, { rows }: Plan): RowResult[] {
 
 /** All but the number of the draw and the draws before it, which are told with the one they belong to. */
 function isSame(a: SampleOptions, b: SampleOptions | undefined): boolean {
+  if (a === b) return true;
   return (
     b !== undefined &&
     a.seed === b.seed &&

@@ -321,10 +321,10 @@ export class Answerer {
       if (!ended.signal.aborted) reply.stop("deadline");
     });
     const running = batch.run(work.slot, reply, () => {
-      if (!held.mine()) return;
       if (reply.replyTokens === 1) {
         metrics.timeToFirstToken.observe((clock.monotonicMs() - startedMs) / 1000);
       }
+      // Whether the lease is still ours is asked before each frame.
       writer.progress();
     });
     const leave = AbortSignal.any([held.lost, this.#leaving.signal]);

@@ -22,7 +22,8 @@ interface Row {
   readonly onProgress: () => void;
   readonly resolve: (outcome: RowOutcome) => void;
   readonly reject: (error: Error) => void;
-  computeMs: number;
+  /** Whole: a fraction would be an object of its own, made anew with each token. */
+  computeUs: number;
   cancelled: boolean;
 }
 
@@ -81,7 +82,7 @@ export class Batch {
   /** Adds a row; `onProgress` is called after every step that drew a token for it. */
   run(slot: number, reply: Reply, onProgress: () => void): RunningRow {
     const { promise, resolve, reject } = Promise.withResolvers<RowOutcome>();
-    const row: Row = { slot, reply, onProgress, resolve, reject, computeMs: 0, cancelled: false };
+    const row: Row = { slot, reply, onProgress, resolve, reject, computeUs: 0, cancelled: false };
     this.#rows.push(row);
     if (!this.#looping) void this.#loop();
     return {
@@ -109,42 +110,44 @@ export class Batch {
   }
 
   async #step(): Promise<void> {
-    const demands = this.#rows.map(({ reply }, row) => ({
+    const prompts = this.#rows.filter(({ reply }) => !reply.decoding);
+    const demands = prompts.map(({ reply }, row) => ({
       row,
-      kind: reply.decoding ? ("decode" as const) : ("prefill" as const),
+      kind: "prefill" as const,
       tokens: reply.waiting,
     }));
-    const decoding = demands.filter(({ kind }) => kind === "decode").length;
-    const counts = allot(demands, prefillBudget(decoding, this.#costs));
+    const decoding = this.#rows.length - prompts.length;
+    const shares = allot(demands, prefillBudget(decoding, this.#costs));
     const fed: Row[] = [];
     const rows: PlanRow[] = [];
     const ending: Row[] = [];
-    let [total, prefillTokens] = [0, 0];
-    for (const [index, row] of this.#rows.entries()) {
-      const count = counts[index]!;
+    let [decodeTokens, prefillTokens, asked] = [0, 0, 0];
+    for (const row of this.#rows) {
+      const { reply, slot } = row;
+      let count = reply.waiting;
+      if (reply.decoding) decodeTokens += count;
+      else prefillTokens += count = shares[asked++]!;
       if (count === 0) continue;
-      total += count;
-      if (demands[index]!.kind === "prefill") prefillTokens += count;
-      const feed = row.reply.take(count);
+      const feed = reply.take(count);
       fed.push(row);
-      rows.push(planRow(row.slot, feed));
+      rows.push(planRow(slot, feed));
       if (feed.endsBlock) ending.push(row);
     }
     const { results, computeMs } = await this.#engine.step({ rows });
     const broken = new Set(await this.#settle(ending));
-    const decodeTokens = total - prefillTokens;
     this.#costs = learnCosts(this.#costs, { decodeTokens, prefillTokens, ms: computeMs });
     this.#onStep({ rows: fed.length, decodeTokens, prefillTokens, computeMs });
+    const tokenUs = (1000 * computeMs) / (decodeTokens + prefillTokens);
     for (const [index, row] of fed.entries()) {
-      row.computeMs += (computeMs * rows[index]!.tokens.length) / total;
+      row.computeUs += Math.round(tokenUs * rows[index]!.tokens.length);
       const result = results[index];
       if (result === undefined || result.slot !== row.slot) throw new Error("results out of order");
       if (!result.finite) broken.add(row);
-      if (broken.has(row)) continue;
+      if (broken.size > 0 && broken.has(row)) continue;
       row.reply.accept(result.token);
       if (result.token !== null) row.onProgress();
     }
-    this.#leave((row) => broken.has(row), "not-finite");
+    if (broken.size > 0) this.#leave((row) => broken.has(row), "not-finite");
   }
 
   /** Of rows whose block has ended; returns those whose state is not finite. */
@@ -158,6 +161,6 @@ export class Batch {
     const leaving = this.#rows.filter(which);
     if (leaving.length === 0) return;
     this.#rows = this.#rows.filter((row) => !which(row));
-    for (const row of leaving) row.resolve({ end, computeMs: row.computeMs });
+    for (const row of leaving) row.resolve({ end, computeMs: row.computeUs / 1000 });
   }
 }

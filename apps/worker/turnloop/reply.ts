@@ -8,6 +8,10 @@
  * is stopped; closing then feeds what is missing so that the state ends right after `\n\n`, whatever
  * token the end was part of. `logTokens` is exactly what was fed after the restored part.
  *
+ * Hundreds of replies are asked for each token of theirs, and what they hold is no longer in the CPU's
+ * caches by then: a token of the decode phase touches as little as it can. What was fed is a count; the
+ * text is made when somebody reads it.
+ *
  * A reply that another worker began goes on behind the tokens which that one drew: its state was handed
  * over too, or they are fed after the prompt, in chunks; the next draw has the number and the penalties it
  * would have had.
@@ -24,6 +28,8 @@ import { type EndReason, replyEnd, type Sampling } from "#infra/turn/index.ts";
 /** Id 0 ends a text in every World vocabulary. */
 const endOfText = 0;
 const newline = 0x0a;
+/** Instead of one made for each token; never changed. */
+const nothing: number[] = [];
 
 export interface ReplyOptions {
   readonly tokenizer: Tokenizer;
@@ -41,6 +47,7 @@ export interface ReplyOptions {
 
 export interface Feed {
   readonly tokens: readonly number[];
+  /** Until the next tokens are taken. */
   readonly sample?: SampleOptions;
   /** The last of these tokens ends a block of the log: the state is to be settled after the step. */
   readonly endsBlock: boolean;
@@ -49,12 +56,17 @@ export interface Feed {
 export class Reply {
   readonly #options: ReplyOptions;
   readonly #stream;
+  /** One object for all draws, with the number of the next one. */
+  readonly #draws: { -readonly [Name in keyof SampleOptions]: SampleOptions[Name] };
   #phase: "prompt" | "decode" | "closing" | "done" = "prompt";
   /** Of the turn itself. */
   #pending: number[];
-  #fedLog: number[] = [];
-  /** Blocks still to be fed, the first one perhaps in part. */
-  #replay: number[][];
+  /** Of the prompt and the tokens drawn, in this order, so many were fed. */
+  #fed = 0;
+  /** Fed while closing, behind those. */
+  #fedClosing: readonly number[] = [];
+  /** To be fed before anything of the turn, the first one perhaps in part. */
+  #replay: number[][] | null;
   readonly replayedTokens: number;
   /** Every token drawn, also those that are not fed: the end marker, what lies behind it. */
   readonly #drawn: number[] = [];
@@ -64,7 +76,9 @@ export class Reply {
   readonly ahead: readonly number[];
   /** Tokens to be fed until the place is reached where the earlier worker was. */
   #behind = 0;
+  /** Of the first `#read` tokens drawn. */
   #text = "";
+  #read = 0;
   /** The last byte of everything drawn so far, for an end that spans two tokens. */
   #lastByte = -1;
   #end: EndReason | null = null;
@@ -73,9 +87,11 @@ export class Reply {
     assert(options.prompt.length > 0 && options.maxTokens > 0);
     this.#options = options;
     this.#stream = options.tokenizer.stream();
+    this.#draws = { seed: options.seed, draw: 0, ...options.sampling };
     this.#pending = [...options.prompt];
-    this.#replay = options.replay.filter(({ length }) => length > 0).map((block) => [...block]);
-    this.replayedTokens = this.#replay.reduce((sum, { length }) => sum + length, 0);
+    const replay = options.replay.filter(({ length }) => length > 0).map((block) => [...block]);
+    this.#replay = replay.length === 0 ? null : replay;
+    this.replayedTokens = replay.reduce((sum, { length }) => sum + length, 0);
     const fed: number[] = [];
     for (const token of options.drawn ?? []) {
       fed.push(...this.#pending);
@@ -84,7 +100,7 @@ export class Reply {
     }
     this.ahead = fed;
     if (options.takenUp === true) {
-      this.#fedLog.push(...fed);
+      this.#fed = fed.length;
     } else {
       this.#behind = fed.length;
       this.#pending.unshift(...fed);
@@ -98,12 +114,12 @@ export class Reply {
 
   get decoding(): boolean {
     const drawing = this.#phase === "decode" || this.#phase === "closing";
-    return drawing && this.#behind === 0 && this.#replay.length === 0;
+    return drawing && this.#behind === 0 && this.#replay === null;
   }
 
   /** Tokens that can be fed in one step now. */
   get waiting(): number {
-    return this.#replay[0]?.length ?? this.#pending.length;
+    return this.#replay === null ? this.#pending.length : this.#replay[0]!.length;
   }
 
   /** Why it ended; null while it runs. */
@@ -113,6 +129,7 @@ export class Reply {
 
   /** Visible text so far: no leading space, no end marker. */
   get text(): string {
+    if (this.#end === null) this.#readTo(this.#drawn.length);
     const text = this.#text.trimStart();
     return this.#end === null ? text : text.trimEnd();
   }
@@ -128,7 +145,9 @@ export class Reply {
 
   /** The tokens of this turn's log block. */
   get logTokens(): readonly number[] {
-    return this.#fedLog;
+    const { prompt } = this.#options;
+    const drawn = this.#drawn.slice(0, Math.max(0, this.#fed - prompt.length));
+    return [...prompt.slice(0, this.#fed), ...drawn, ...this.#fedClosing];
   }
 
   /**
@@ -136,26 +155,27 @@ export class Reply {
    * it was replayed, and the next token is drawn and not yet fed. Null otherwise.
    */
   get standsBehind(): readonly number[] | null {
-    return this.#phase === "decode" && this.decoding ? this.#fedLog : null;
+    return this.#phase === "decode" && this.decoding ? this.logTokens : null;
   }
 
   /** Takes up to `count` tokens to feed in the next step. */
   take(count: number): Feed {
-    const [block] = this.#replay;
-    if (block !== undefined) return this.#takeReplay(block, count);
+    if (this.#replay !== null) return this.#takeReplay(this.#replay, count);
     const tokens = this.#takePending(count);
     assert(tokens.length > 0, "nothing to feed");
-    for (const token of tokens) this.#fedLog.push(token);
-    this.#behind = Math.max(0, this.#behind - tokens.length);
+    const closing = this.#phase === "closing";
+    if (closing) this.#fedClosing = [...this.#fedClosing, ...tokens];
+    else this.#fed += tokens.length;
+    if (this.#behind > 0) this.#behind = Math.max(0, this.#behind - tokens.length);
     if (this.#pending.length > 0) return { tokens, endsBlock: false };
-    if (this.#phase === "closing") return { tokens, endsBlock: true };
+    if (closing) return { tokens, endsBlock: true };
     return { tokens, sample: this.#sample(), endsBlock: false };
   }
 
   #takePending(count: number): number[] {
     if (count < this.#pending.length) return this.#pending.splice(0, count);
     const tokens = this.#pending;
-    this.#pending = [];
+    this.#pending = nothing;
     return tokens;
   }
 
@@ -179,10 +199,13 @@ export class Reply {
     const bytes = this.#options.tokenizer.bytesOf(token);
     const end = this.#findEnd(bytes);
     if (end !== null) {
-      this.#read(bytes.subarray(0, end));
-      return this.#close("stop", this.#options.tokenizer.encode(bytes.subarray(0, end)));
+      this.#readTo(this.#drawn.length - 1);
+      const last = bytes.subarray(0, end);
+      this.#text += this.#stream.pushBytes(last);
+      this.#read++;
+      return this.#close("stop", this.#options.tokenizer.encode(last));
     }
-    this.#read(bytes);
+    if (bytes.length > 0) this.#lastByte = bytes[bytes.length - 1]!;
     if (this.#drawn.length >= this.#options.maxTokens) {
       return this.#close("length", [token, ...this.#missingEnd()]);
     }
@@ -194,23 +217,26 @@ export class Reply {
     if (this.#phase === "prompt") {
       this.#end = reason;
       this.#phase = "done";
-      this.#replay = [];
-      this.#pending = [];
-      this.#fedLog = [];
+      this.#replay = null;
+      this.#pending = nothing;
+      this.#fed = 0;
     } else if (this.#phase === "decode") {
       this.#close(reason, [...this.#pending, ...this.#missingEnd()]);
     }
   }
 
-  #takeReplay(block: number[], count: number): Feed {
+  #takeReplay(replay: number[][], count: number): Feed {
+    const block = replay[0]!;
     const tokens = block.splice(0, count);
     const endsBlock = block.length === 0;
-    if (endsBlock) this.#replay.shift();
+    if (endsBlock) replay.shift();
+    if (replay.length === 0) this.#replay = null;
     return { tokens, endsBlock };
   }
 
   #close(reason: EndReason, tokens: number[]): void {
     this.#end = reason;
+    this.#readTo(this.#drawn.length);
     this.#text += this.#stream.flush();
     const end = this.#text.indexOf(replyEnd);
     if (end >= 0) this.#text = this.#text.slice(0, end);
@@ -221,16 +247,20 @@ export class Reply {
   /** Offset just behind the first blank line that ends inside `bytes`, or null. */
   #findEnd(bytes: Uint8Array): number | null {
     let before = this.#lastByte;
-    for (const [index, byte] of bytes.entries()) {
+    for (let index = 0; index < bytes.length; index++) {
+      const byte = bytes[index]!;
       if (byte === newline && before === newline) return index + 1;
       before = byte;
     }
     return null;
   }
 
-  #read(bytes: Uint8Array): void {
-    this.#text += this.#stream.pushBytes(bytes);
-    this.#lastByte = bytes.at(-1) ?? this.#lastByte;
+  /** Makes text of the tokens drawn before this one. */
+  #readTo(end: number): void {
+    const { tokenizer } = this.#options;
+    for (; this.#read < end; this.#read++) {
+      this.#text += this.#stream.pushBytes(tokenizer.bytesOf(this.#drawn[this.#read]!));
+    }
   }
 
   /** What has to follow the drawn bytes so that they end in a blank line. */
@@ -240,18 +270,8 @@ export class Reply {
 
   #sample(): SampleOptions {
     const draw = this.#drawn.length;
-    const { sampling, seed } = this.#options;
-    // Written out: this is made for each token.
-    const sample = {
-      seed,
-      draw,
-      temperature: sampling.temperature,
-      topP: sampling.topP,
-      presencePenalty: sampling.presencePenalty,
-      frequencyPenalty: sampling.frequencyPenalty,
-      penaltyDecay: sampling.penaltyDecay,
-    };
+    this.#draws.draw = draw;
     const begunElsewhere = draw > 0 && draw === this.#drawnEarlier;
-    return begunElsewhere ? { ...sample, earlier: [...this.#drawn] } : sample;
+    return begunElsewhere ? { ...this.#draws, earlier: [...this.#drawn] } : this.#draws;
   }
 }
