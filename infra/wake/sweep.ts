@@ -18,7 +18,10 @@ export interface Wake {
 /** Mailboxes not emptied this long after their last append are woken again. */
 export const sweepMs = 2_000;
 
-/** Rings for every conversation of `model` that has had mail for longer than a sweep; returns how many. */
+/**
+ * Rings for every conversation of `model` that has had mail for longer than a sweep and that no worker
+ * holds: whoever does rings for what is left, or lets the lease run out. Returns how many.
+ */
 export async function sweepMailboxes(
   truth: Redis,
   bell: { ring(wake: Wake): Promise<void> },
@@ -29,14 +32,16 @@ export async function sweepMailboxes(
   const buckets = Array.from({ length: bucketCount }, async (_, bucket) =>
     truth.zrangebyscore(bucketKeys(bucket).dirty, "-inf", before),
   );
-  const conversations = (await Promise.all(buckets)).flat();
-  let rung = 0;
-  for (const id of conversations) {
-    const conversation = conversationId(id);
-    const owner = await truth.hget(conversationKeys(conversation).meta, "model");
-    if (owner !== model) continue;
-    await bell.ring({ conversation, headTurnId: "", model, traceId: "sweep" });
-    rung++;
-  }
-  return rung;
+  const ids = (await Promise.all(buckets)).flat();
+  const rung = await Promise.all(
+    ids.map(async (id) => {
+      const conversation = conversationId(id);
+      const { lease, meta } = conversationKeys(conversation);
+      const [held, owner] = await Promise.all([truth.exists(lease), truth.hget(meta, "model")]);
+      if (held === 1 || owner !== model) return 0;
+      await bell.ring({ conversation, headTurnId: "", model, traceId: "sweep" });
+      return 1;
+    }),
+  );
+  return rung.reduce((sum: number, one) => sum + one, 0);
 }
