@@ -7,6 +7,7 @@
  */
 import { fork, type ChildProcess } from "node:child_process";
 import { resolve } from "node:path";
+import { heapArguments } from "#infra/process/heap.ts";
 import type { ReadyMessage } from "#infra/process/process.ts";
 import type { Log } from "#infra/telemetry/log.ts";
 
@@ -75,7 +76,8 @@ export class Child {
   }
 
   #fork(): ChildProcess {
-    const child = fork(this.#script, { env: this.#environment, cwd: projectRoot });
+    const execArgv = [...process.execArgv, ...heapArguments];
+    const child = fork(this.#script, { env: this.#environment, cwd: projectRoot, execArgv });
     this.#process = child;
     return child;
   }

@@ -10,6 +10,7 @@ import { pathToFileURL } from "node:url";
 import { Conversations } from "#infra/conversation/conversations.ts";
 import { Ledger } from "#infra/ledger/ledger.ts";
 import { Mailbox } from "#infra/mailbox/mailbox.ts";
+import { heapArguments } from "#infra/process/heap.ts";
 import type { ReadyMessage } from "#infra/process/process.ts";
 import { KeyRing } from "#infra/redis/keyring.ts";
 import { plainRecords, Records } from "#infra/redis/records.ts";
@@ -39,7 +40,10 @@ export class Process {
         NODE_COMPILE_CACHE: join(tmpdir(), "eyrie-compile-cache"),
         ...environment,
       },
-      execArgv: preload === undefined ? [] : ["--import", pathToFileURL(join(root, preload)).href],
+      execArgv: [
+        ...heapArguments,
+        ...(preload === undefined ? [] : ["--import", pathToFileURL(join(root, preload)).href]),
+      ],
       silent: true,
     });
     // A test that is cut off leaves nothing running, not even what it has frozen.
