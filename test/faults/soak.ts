@@ -42,8 +42,8 @@ if (!Object.values(options).every((number) => Number.isFinite(number) && number 
   process.exit(2);
 }
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  // An exit, and not a death: what it started goes with it.
-  process.once(signal, () => process.exit(1));
+  // An exit, and not a death, also when it is told twice: what it started goes with it.
+  process.on(signal, () => process.exit(1));
 }
 process.env["PATH"] = await redisOnPath(resolve(import.meta.dirname, "../.."));
 const startedMs = performance.now();
