@@ -33,15 +33,18 @@ export async function sweepMailboxes(
     truth.zrangebyscore(bucketKeys(bucket).dirty, "-inf", before),
   );
   const ids = (await Promise.all(buckets)).flat();
-  const rung = await Promise.all(
+  const due = await Promise.all(
     ids.map(async (id) => {
       const conversation = conversationId(id);
       const { lease, meta } = conversationKeys(conversation);
       const [held, owner] = await Promise.all([truth.exists(lease), truth.hget(meta, "model")]);
-      if (held === 1 || owner !== model) return 0;
-      await bell.ring({ conversation, headTurnId: "", model, traceId: "sweep" });
-      return 1;
+      return held === 0 && owner === model ? conversation : null;
     }),
   );
-  return rung.reduce((sum: number, one) => sum + one, 0);
+  const alone = due.filter((conversation) => conversation !== null);
+  // One after the other: after an outage they may be thousands, and truth has others to serve.
+  for (const conversation of alone) {
+    await bell.ring({ conversation, headTurnId: "", model, traceId: "sweep" });
+  }
+  return alone.length;
 }
