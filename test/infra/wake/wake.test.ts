@@ -73,6 +73,18 @@ test("a lost wake is rung again by the sweep, for its own model only", async () 
   await worker.close();
 });
 
+test("mail of a conversation that a worker holds is swept when nobody holds it any more", async () => {
+  const conversation = aConversation("held");
+  const mailbox = new Mailbox(truth);
+  await mailbox.append(aTurn(1, { conversation, model: "holding" }));
+  await truth.zincrby(bucketKeys(bucketOf(conversation)).dirty, -2 * sweepMs, conversation);
+  const outcome = await mailbox.claim(conversation, "worker");
+  if (outcome.kind !== "claimed") throw new Error(outcome.kind);
+  expect(await bell.sweep("holding")).toBe(0);
+  await mailbox.release(outcome.claim, { forgive: true });
+  expect(await bell.sweep("holding")).toBe(1);
+});
+
 test("a model's name may hold anything", async () => {
   const model = "owner/name: v5 (7B)";
   await bell.ring(aWake("odd", model));
