@@ -2,6 +2,7 @@
  * `npm test` runs `*.test.ts`; with EYRIE_TEST_LONG (set by test/run.mjs --long) also the full
  * figures in test/long. Two workers, because the smallest machine we promise to fit has two cores.
  */
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 const long = process.env["EYRIE_TEST_LONG"] !== undefined;
@@ -11,7 +12,10 @@ export default defineConfig({
     include: ["test/**/*.test.ts", ...(long ? ["test/long/**/*.long.ts"] : [])],
     pool: "forks",
     // As infra/setup/launch.mjs does, for tests that are started without it.
-    env: { ORT_DISABLE_TELEMETRY: "1" },
+    env: {
+      ORT_DISABLE_TELEMETRY: "1",
+      NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules", ".cache", "eyrie"),
+    },
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 30_000,

@@ -186,6 +186,25 @@ describe("the launcher", () => {
     expect((await checkout.run("--run", "tell.ts")).stdout).toBe("1\n");
   });
 
+  test.each(["direct", "launched"])("keeps compiled code for the next start (%s)", async (way) => {
+    const checkout = await makeCheckout();
+    await checkout.write("part.ts", "export const said: string = 'once';");
+    await checkout.write("tell.ts", "import { said } from './part.ts'; console.log(said);");
+    await checkout.run("--run"); // installs
+    const modules = join(checkout.folder, "node_modules");
+    if (way === "direct") {
+      await rm(join(modules, ".bin", "node"));
+      await symlink(process.execPath, join(modules, ".bin", "node"));
+    }
+    expect((await checkout.run("--run", "tell.ts")).stdout).toBe("once\n");
+    const kept = await readdir(join(modules, ".cache", "eyrie"), { recursive: true });
+    expect(kept.length).toBeGreaterThan(2);
+    // Nothing depends on it.
+    await rm(join(modules, ".cache"), { recursive: true });
+    await writeFile(join(modules, ".cache"), "in the way");
+    expect((await checkout.run("--run", "tell.ts")).stdout).toBe("once\n");
+  });
+
   test("puts the commands of the packages first on PATH, and starts no Node of another age", async () => {
     const checkout = await makeCheckout();
     await checkout.write("path.ts", "console.log(process.env.PATH?.split(':')[0]);");
