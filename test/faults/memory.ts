@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import type { Done, Order } from "./labels.ts";
 import type { Process } from "#test/platform/platform.ts";
 
-/** A process fills its caches first. */
+/** A start is no growth. */
 const warmUpMs = 30_000;
 const lifeMsMin = 60_000;
 const collectEveryMs = 60_000;
@@ -23,7 +23,10 @@ export interface Slope {
   readonly process: string;
   readonly minutes: number;
   readonly rssMiB: number;
+  /** Over the second half of its life: in the first it fills its caches and compiles what is hot. */
   readonly bytesPerMinute: number;
+  /** The same over the first half. */
+  readonly earlyBytesPerMinute: number;
   /** What it holds on to, where it was asked; how much else V8 keeps resident is up to V8. */
   readonly heapMiB: number | null;
   readonly heapBytesPerMinute: number | null;
@@ -60,7 +63,8 @@ export class MemoryLog {
           process: name,
           minutes: Math.round((last[0] - first[0]) / 6_000) / 10,
           rssMiB: Math.round(last[1] / 2 ** 20),
-          bytesPerMinute: bytesPerMinute(samples),
+          bytesPerMinute: bytesPerMinute(samples.slice(samples.length >> 1)),
+          earlyBytesPerMinute: bytesPerMinute(samples.slice(0, samples.length >> 1)),
           heapMiB: left === undefined ? null : Math.round((left[1] * 10) / 2 ** 20) / 10,
           heapBytesPerMinute: heap.length < 2 ? null : bytesPerMinute(heap),
         },
