@@ -72,7 +72,7 @@ function summary({ findings, faults, memory, ...figures }: Endured): string {
     ...Object.entries(faults).map(([name, times]) => `${String(times).padStart(5)} × ${name}`),
     ...memory.map(
       ({ process: name, minutes, rssMiB, bytesPerMinute, heapMiB, heapBytesPerMinute }) =>
-        `  ${name}: ${rssMiB} MiB after ${minutes} min, ${bytesPerMinute} bytes a minute in its second half; ` +
+        `  ${name}: ${rssMiB} MiB after ${minutes} min, ${bytesPerMinute} bytes a minute later on; ` +
         `held in its heap ${heapMiB ?? "?"} MiB, ${heapBytesPerMinute ?? "?"} bytes a minute`,
     ),
     ...findings,
