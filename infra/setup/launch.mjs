@@ -13,7 +13,7 @@ import nodeModule from "node:module";
 import { constants } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { withHugePages } from "./huge-pages.mjs";
+import { withTunables } from "./malloc.mjs";
 import { watchNpm } from "./npm-parent.mjs";
 import { SetupError, nodeMajorForTypeScript, pinnedNodePackage } from "./ready.mjs";
 
@@ -34,7 +34,7 @@ export async function runTypeScript(root, file, args) {
   process.env.PATH = [bin, ...path].join(delimiter);
   // onnxruntime would read the command line, prompt and all, and report to its maker.
   process.env.ORT_DISABLE_TELEMETRY = "1";
-  process.env.GLIBC_TUNABLES = withHugePages(process.env.GLIBC_TUNABLES);
+  process.env.GLIBC_TUNABLES = withTunables(process.env.GLIBC_TUNABLES);
   // Our files and the packages' are parsed and compiled once, not at every start: half of its CPU.
   process.env.NODE_COMPILE_CACHE ??= join(root, "node_modules", ".cache", "eyrie");
   if (node === realpathSync(process.execPath)) {

@@ -17,7 +17,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { EyrieError } from "#infra/errors/error.ts";
-import { withoutHugePages } from "#infra/setup/huge-pages.mjs";
+import { withoutHugePages } from "#infra/setup/malloc.mjs";
 import { ping } from "./ping.ts";
 
 /** `truth` waits for the disk at every write, `state` can be rebuilt; DESIGN: two roles. */

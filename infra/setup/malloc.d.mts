@@ -1,2 +1,2 @@
-export function withHugePages(tunables: string | undefined): string;
+export function withTunables(tunables: string | undefined): string;
 export function withoutHugePages(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv;

@@ -1,17 +1,19 @@
-/** Huge pages are asked for where the engine runs, and not where Redis does. */
+/** Huge pages are asked for where the engine runs, and not where Redis does; few arenas everywhere. */
 import { describe, expect, test } from "vitest";
-import { withHugePages, withoutHugePages } from "#infra/setup/huge-pages.mjs";
+import { withTunables, withoutHugePages } from "#infra/setup/malloc.mjs";
 import { makeCheckout } from "./checkout.ts";
+
+const ours = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=2";
 
 describe("the variable", () => {
   test.each([
-    [undefined, "glibc.malloc.hugetlb=1"],
-    ["", "glibc.malloc.hugetlb=1"],
-    ["glibc.malloc.check=3", "glibc.malloc.check=3:glibc.malloc.hugetlb=1"],
-    ["glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"],
-    ["glibc.malloc.hugetlb=2:a.b.c=1", "glibc.malloc.hugetlb=2:a.b.c=1"],
+    [undefined, ours],
+    ["", ours],
+    ["glibc.malloc.check=3", `glibc.malloc.check=3:${ours}`],
+    ["glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0:glibc.malloc.arena_max=2"],
+    ["glibc.malloc.arena_max=8:a.b.c=1", "glibc.malloc.arena_max=8:a.b.c=1:glibc.malloc.hugetlb=1"],
   ])("%s becomes %s", (before, after) => {
-    expect(withHugePages(before)).toBe(after);
+    expect(withTunables(before)).toBe(after);
   });
 
   test("is taken back for a server that forks, and nothing else with it", () => {
@@ -27,5 +29,5 @@ test("a program that was launched has it", async () => {
   const checkout = await makeCheckout();
   await checkout.write("tell.ts", "console.log(process.env.GLIBC_TUNABLES);");
   const { stdout } = await checkout.run("--run", "tell.ts");
-  expect(stdout).toBe("glibc.malloc.hugetlb=1\n");
+  expect(stdout).toBe(`${ours}\n`);
 });
