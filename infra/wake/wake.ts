@@ -41,7 +41,7 @@ export class WakeBell {
     });
   }
 
-  /** Rings for every conversation of `model` that has had mail for longer than a sweep. */
+  /** Rings for mail that nobody came for, see {@link sweepMailboxes}; returns how often. */
   async sweep(model: string): Promise<number> {
     return sweepMailboxes(this.#truth, this, model);
   }

@@ -124,9 +124,9 @@ export class Batch {
     let [decodeTokens, prefillTokens, asked] = [0, 0, 0];
     for (const row of this.#rows) {
       const { reply, slot } = row;
-      let count = reply.waiting;
+      const count = reply.decoding ? reply.waiting : shares[asked++]!;
       if (reply.decoding) decodeTokens += count;
-      else prefillTokens += count = shares[asked++]!;
+      else prefillTokens += count;
       if (count === 0) continue;
       const feed = reply.take(count);
       fed.push(row);
